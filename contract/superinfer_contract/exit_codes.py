@@ -1,0 +1,13 @@
+"""Exit codes of `superinfer` and `superinfer-operator` (documented in docs/reference/cli.md)."""
+
+OK = 0
+"""Finished or drained."""
+
+FAILURE = 1
+"""A runtime error: the engine died, a child could not be kept alive, a check did not hold."""
+
+USAGE = 2
+"""The command line is wrong (an unknown option, a missing argument)."""
+
+CONFIG = 78
+"""The configuration is refused (EX_CONFIG): malformed, contradictory, or more than the machine has."""

@@ -1,0 +1,56 @@
+"""The body of ``GET|PATCH /v1/kv/budget``: live KV budgets of one running runtime.
+
+Budgets are in bytes and are rounded down to what the runtime can hold exactly (whole HBM blocks,
+whole DRAM slabs). A PATCH states the wished-for budget and is idempotent; growing and shrinking take
+effect as memory is pinned or drains, and until then ``pending`` is true.
+"""
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from superinfer_contract.quantity import ByteQuantity
+
+PATH = "/v1/kv/budget"
+
+
+class TierState(BaseModel):
+    """One memory tier, in bytes. ``allocated`` moves toward ``desired``; ``in_use`` <= allocated."""
+
+    model_config = ConfigDict(frozen=True)
+
+    min_bytes: int
+    max_bytes: int
+    desired_bytes: int
+    allocated_bytes: int
+    in_use_bytes: int
+    step_bytes: int = Field(description="the unit that budgets of this tier are rounded down to")
+
+    @property
+    def pending(self) -> bool:
+        return self.desired_bytes != self.allocated_bytes
+
+
+class KvBudget(BaseModel):
+    """Answer of GET and PATCH."""
+
+    model_config = ConfigDict(frozen=True)
+
+    hbm: TierState
+    dram: TierState
+    pending: bool = Field(description="a change is still taking effect in one of the tiers")
+    rotation_enabled: bool = True
+    rotation_off_reason: str | None = None
+
+
+class KvBudgetPatch(BaseModel):
+    """Body of PATCH: the tiers left out stay as they are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hbm_bytes: ByteQuantity | None = None
+    dram_bytes: ByteQuantity | None = None
+
+    @model_validator(mode="after")
+    def _names_a_tier(self) -> "KvBudgetPatch":
+        if self.hbm_bytes is None and self.dram_bytes is None:
+            raise ValueError("name at least one of hbm_bytes, dram_bytes")
+        return self

@@ -1,0 +1,133 @@
+"""RuntimeConfig v1: the one file that tells a runtime what to serve and within what bounds.
+
+The operator writes it (a ConfigMap, or a temporary file on one box); `superinfer serve --config`
+reads it. Unknown fields are refused, so a typing error never passes silently.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, model_validator
+
+from superinfer_contract.quantity import ByteQuantity
+from superinfer_contract.slo import SloClassList
+
+STRICT = ConfigDict(frozen=True, extra="forbid")
+
+
+class TierBudget(BaseModel):
+    """Bounds of one KV memory tier; ``initial`` defaults to ``max``."""
+
+    model_config = STRICT
+
+    min: ByteQuantity = 0
+    max: ByteQuantity = Field(gt=0)
+    initial: ByteQuantity | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "TierBudget":
+        if self.min > self.max:
+            raise ValueError(f"min ({self.min}) must not exceed max ({self.max})")
+        if self.initial is not None and not self.min <= self.initial <= self.max:
+            raise ValueError(
+                f"initial ({self.initial}) must lie between min ({self.min}) and max ({self.max})"
+            )
+        return self
+
+    @property
+    def initial_bytes(self) -> int:
+        return self.max if self.initial is None else self.initial
+
+
+class KvCacheConfig(BaseModel):
+    """KV memory. ``hbm`` None leaves vLLM to size it; ``dram`` None means no rotation."""
+
+    model_config = STRICT
+
+    hbm: TierBudget | None = None
+    dram: TierBudget | None = TierBudget(max=4 * 2**30)
+    slab: ByteQuantity = Field(
+        default=2**30, gt=0, description="unit in which DRAM is taken and given back"
+    )
+
+
+class SchedulerKnobs(BaseModel):
+    """Knobs of RotaSched; the defaults are the paper's where it has them."""
+
+    model_config = STRICT
+
+    alpha: float = Field(
+        default=3.0, gt=0, description="a second without a token, in seconds of wait"
+    )
+    beta_ttft: float = Field(
+        default=0.5, ge=0, le=1, description="tolerated share of the TTFT target"
+    )
+    beta_tbt: float = Field(default=0.0, description="tolerated multiple of the TBT target")
+    tbt_credit: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="share of the time won by early tokens that a rotated request may sit out",
+    )
+    run_quantum_s: float = Field(default=0.5, ge=0, description="shortest stint in HBM")
+    growth_horizon_steps: int = Field(
+        default=4, ge=1, description="steps of running requests' growth to keep free"
+    )
+    transfer_budget_blocks: int | None = Field(
+        default=None, ge=1, description="blocks moved per iteration; measured when left out"
+    )
+    relegate: bool = Field(default=True, description="serve requests that missed their TTFT last")
+    relegation_ageing: float = Field(
+        default=0.05, gt=0, le=1, description="rate at which relegated requests age back"
+    )
+    guard_tbt: bool = Field(default=True, description="cap prefill per step by the tightest TBT")
+
+
+class ServerConfig(BaseModel):
+    """Where the HTTP server listens and who may change budgets."""
+
+    model_config = STRICT
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535)
+    admin_token: SecretStr | None = Field(
+        default=None, description="bearer token of /v1/kv/budget; without one, PATCH is refused"
+    )
+    admin_token_file: Path | None = None
+    drain_s: float = Field(default=30.0, ge=0, description="time for running requests at SIGTERM")
+
+    @model_validator(mode="after")
+    def _one_token(self) -> "ServerConfig":
+        if self.admin_token is not None and self.admin_token_file is not None:
+            raise ValueError("give admin_token or admin_token_file, not both")
+        return self
+
+
+class TelemetryConfig(BaseModel):
+    """OTLP push; the standard OTEL_EXPORTER_OTLP_* variables apply where a field is left out."""
+
+    model_config = STRICT
+
+    otlp_endpoint: str | None = None
+    otlp_headers: dict[str, SecretStr] = {}
+    interval_s: float = Field(default=10.0, gt=0)
+    resource: dict[str, str] = {}
+
+
+class RuntimeConfig(SloClassList):
+    """Everything that one runtime needs to know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    version: Literal[1] = 1
+    model: str | None = Field(
+        default=None, description="path or name; None: the embedded tiny model"
+    )
+    policy: Literal["rotasched", "stock"] = "rotasched"
+    engine_args: dict[str, JsonValue] = Field(
+        default={}, description="vLLM engine arguments by their CLI name without the dashes"
+    )
+    kv_cache: KvCacheConfig = KvCacheConfig()
+    scheduler: SchedulerKnobs = SchedulerKnobs()
+    server: ServerConfig = ServerConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
