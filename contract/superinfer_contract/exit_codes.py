@@ -10,4 +10,4 @@ USAGE = 2
 """The command line is wrong (an unknown option, a missing argument)."""
 
 CONFIG = 78
-"""The configuration is refused (EX_CONFIG): malformed, contradictory, or more than the machine has."""
+"""The configuration is refused (EX_CONFIG): malformed, contradictory, beyond the machine."""

@@ -1,8 +1,8 @@
 """The body of ``GET|PATCH /v1/kv/budget``: live KV budgets of one running runtime.
 
 Budgets are in bytes and are rounded down to what the runtime can hold exactly (whole HBM blocks,
-whole DRAM slabs). A PATCH states the wished-for budget and is idempotent; growing and shrinking take
-effect as memory is pinned or drains, and until then ``pending`` is true.
+whole DRAM slabs). A PATCH states the wished-for budget and is idempotent; growing and shrinking
+take effect as memory is pinned or drains; until then ``pending`` is true.
 """
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -13,7 +13,7 @@ PATH = "/v1/kv/budget"
 
 
 class TierState(BaseModel):
-    """One memory tier, in bytes. ``allocated`` moves toward ``desired``; ``in_use`` <= allocated."""
+    """One memory tier, in bytes: ``allocated`` moves toward ``desired``, ``in_use`` <= both."""
 
     model_config = ConfigDict(frozen=True)
 

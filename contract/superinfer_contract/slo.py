@@ -1,8 +1,8 @@
 """SLO classes: the objectives that a service promises to groups of its requests.
 
 A request is good when its first token arrives within ``ttft_s`` of its arrival (TTFT) *and* the
-mean gap between its following tokens is at most ``tbt_s`` (TBT); the share of requests that are good
-in both is the *joint attainment*.
+mean gap between its following tokens is at most ``tbt_s`` (TBT). The share of requests that are
+good in both is the *joint attainment*.
 """
 
 from collections.abc import Sequence

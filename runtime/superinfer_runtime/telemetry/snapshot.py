@@ -1,9 +1,9 @@
 """What the scheduler tells the front end after each step, as plain data.
 
 The scheduler runs in the engine-core process, telemetry in the API process: this crosses between
-them inside vLLM's ``SchedulerStats.kv_connector_stats`` as a dict. Totals are cumulative since
-start, so a lost snapshot loses nothing; only `TtftSample` and `FinishSample` lists are per step, and
-the scheduler keeps them until a snapshot carrying them has been sent.
+them inside vLLM's ``SchedulerStats.kv_connector_stats`` as a dict. Totals are
+cumulative since start, so a lost snapshot loses nothing; only the lists of `TtftSample` and
+`FinishSample` are per step.
 """
 
 from dataclasses import asdict, dataclass, field
