@@ -1,0 +1,70 @@
+"""Sizes that scheduler and workers must agree on, from vLLM's configuration alone."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from vllm.v1.kv_cache_interface import FullAttentionSpec, UniformTypeKVCacheSpecs
+
+from superinfer_runtime.engine.config import EngineConfig
+
+
+@dataclass(frozen=True, slots=True)
+class KvGeometry:
+    """Sizes of the KV cache; bytes are over all workers."""
+
+    num_blocks: int
+    """HBM blocks that hold KV (vLLM's null block is not one)."""
+    block_size: int
+    """Tokens a block."""
+    block_bytes: int
+    slots_per_slab: int
+    world_size: int
+
+    @property
+    def slab_bytes(self) -> int:
+        return self.slots_per_slab * self.block_bytes
+
+    @classmethod
+    def of(cls, vllm_config: Any, kv_cache_config: Any, config: EngineConfig) -> "KvGeometry":
+        """From a `VllmConfig` and a `KVCacheConfig`."""
+        world_size = vllm_config.parallel_config.world_size
+        worker_bytes = sum(tensor.size for tensor in kv_cache_config.kv_cache_tensors)
+        block_bytes = worker_bytes // kv_cache_config.num_blocks * world_size
+        return cls(
+            num_blocks=kv_cache_config.num_blocks - 1,
+            block_size=kv_cache_config.kv_cache_groups[0].kv_cache_spec.block_size,
+            block_bytes=block_bytes,
+            slots_per_slab=max(config.kv_cache.slab_bytes // block_bytes, 1),
+            world_size=world_size,
+        )
+
+
+def rotation_obstacle(vllm_config: Any, kv_cache_config: Any, config: EngineConfig) -> str | None:
+    """Why this engine's KV cannot rotate; None if it can. Serving goes on without rotation."""
+    parallel = vllm_config.parallel_config
+    groups = kv_cache_config.kv_cache_groups
+    if config.kv_cache.dram is None:
+        return "no DRAM budget is configured"
+    if not groups:
+        return "the model has no KV cache"
+    if len(groups) > 1:
+        return f"the model has {len(groups)} kinds of KV cache; rotation handles one"
+    spec = groups[0].kv_cache_spec
+    if isinstance(spec, UniformTypeKVCacheSpecs):
+        specs = list(spec.kv_cache_specs.values())
+    else:
+        specs = [spec]
+    for one in specs:
+        if not isinstance(one, FullAttentionSpec):
+            return f"its KV cache is a {type(one).__name__}; rotation handles full attention"
+        if one.sliding_window is not None or one.attention_chunk_size is not None:
+            return "its attention window drops KV blocks while a request runs"
+    if vllm_config.speculative_config is not None:
+        return "speculative decoding is on"
+    if parallel.pipeline_parallel_size > 1:
+        return "pipeline parallelism is on"
+    if parallel.data_parallel_size > 1:
+        return "data parallelism is on"
+    if parallel.decode_context_parallel_size > 1 or parallel.prefill_context_parallel_size > 1:
+        return "context parallelism is on"
+    return None

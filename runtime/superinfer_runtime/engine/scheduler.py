@@ -1,0 +1,478 @@
+"""RotaScheduler: RotaSched as a plug-in of stock vLLM 0.26.0 (`--scheduler-cls`).
+
+Each `schedule` call first lets the policy decide who rotates and who may be admitted, carries that
+out on vLLM's own data structures, and hands the rest to vLLM's scheduler unchanged:
+
+* *rotate out*: the request leaves ``running``; copies under way hold references of their own on its
+  HBM blocks, its own references go through vLLM's `_free_request_blocks` (which defers them while a
+  step is in flight). It is *parked* in a container of ours, never in vLLM's queues: vLLM 0.26.0
+  leaves a request that finishes in an in-flight step in ``skipped_waiting`` and dies of it.
+* *rotate in*: blocks are allocated here, one token ahead, and the request enters vLLM's own
+  WAITING_FOR_REMOTE_KVS path; once the load is acknowledged vLLM computes exactly one token.
+* *admission*: under contention ``waiting`` holds only those whom the policy admits during
+  `super().schedule()`; without contention it is left alone, so uncontended load is plain vLLM.
+
+Where the model's KV cannot rotate (see `rotation_obstacle`) all of this is off, and vLLM schedules
+as it always does, with SLO accounting.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+from vllm.logger import init_logger
+from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+from vllm.v1.core.sched.interface import PauseState
+from vllm.v1.core.sched.output import SchedulerOutput
+from vllm.v1.core.sched.request_queue import SchedulingPolicy, create_request_queue
+from vllm.v1.engine import EngineCoreOutputs
+from vllm.v1.outputs import KVConnectorOutput, ModelRunnerOutput
+from vllm.v1.request import Request, RequestStatus
+
+from superinfer_runtime.duplexkv.jobs import JobKind
+from superinfer_runtime.engine.config import EngineConfig
+from superinfer_runtime.engine.control import ControlMailbox, ControlServer
+from superinfer_runtime.engine.geometry import KvGeometry, rotation_obstacle
+from superinfer_runtime.engine.hbm_budget import HbmBudget
+from superinfer_runtime.engine.messages import RotationMetadata, WorkerReport
+from superinfer_runtime.engine.requests import RequestTable, Tracked
+from superinfer_runtime.engine.residency import KvResidency
+from superinfer_runtime.engine.slo_accounting import SloAccounting
+from superinfer_runtime.engine.snapshots import SnapshotBuilder
+from superinfer_runtime.policy.rotasched import Decision, Iteration, decide
+from superinfer_runtime.policy.token_budget import TokenBudgetGuard
+from superinfer_runtime.policy.transfer_budget import TransferBudget
+
+logger = init_logger("vllm.superinfer")
+
+
+class RotaScheduler(AsyncScheduler):
+    """See the module's text; it overrides hooks of `vllm/v1/core/sched/scheduler.py`."""
+
+    running: list[Request]
+    waiting: Any
+    skipped_waiting: Any
+    max_num_scheduled_tokens: int
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.policy is not SchedulingPolicy.FCFS:
+            raise ValueError(
+                "RotaSched orders requests by lag: drop --scheduling-policy, weight classes instead"
+            )
+        config = EngineConfig.from_vllm(self.vllm_config)
+        self._knobs = config.scheduler
+        self._rotation_off_reason = rotation_obstacle(
+            self.vllm_config, self.kv_cache_config, config
+        )
+        if self._rotation_off_reason is not None:
+            logger.warning("KV rotation is off: %s", self._rotation_off_reason)
+        geometry = KvGeometry.of(self.vllm_config, self.kv_cache_config, config)
+        self._geometry = geometry
+        self._block_pool = self.kv_cache_manager.block_pool
+        self._transfer_budget = TransferBudget(
+            geometry.block_bytes, self._knobs.transfer_budget_blocks
+        )
+        self._residency = KvResidency(self._block_pool, geometry, self._transfer_budget)
+        self._hbm = self._make_hbm_budget(config)
+        self._guard = TokenBudgetGuard()
+        self._max_step_tokens = self.max_num_scheduled_tokens
+        self._table = RequestTable(config, geometry.block_size)
+        self._parked: dict[str, Tracked] = {}
+        self._accounting = SloAccounting()
+        self._recompute_preemptions = 0
+        self._stalls = 0
+        self._last_decision = Decision(contended=False)
+        self._steps_in_flight: deque[tuple[float, int]] = deque()
+        self._last_update_s = 0.0
+
+        self._snapshots = SnapshotBuilder(config, geometry, self._hbm, self._residency)
+        if self._rotation_off_reason is None:
+            self._residency.slots.resize(self._snapshots.initial_slabs)
+        self._mailbox = ControlMailbox(self._snapshot())
+        self._control = (
+            ControlServer(config.control_socket, self._mailbox.handle)
+            if config.control_socket
+            else None
+        )
+
+    # --- one step ---------------------------------------------------------------------------
+
+    def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
+        now_s = time.monotonic()
+        self._apply_wishes()
+        if self._rotation_off_reason is not None:
+            output = super().schedule(throttle_prefills)
+        else:
+            self._hbm.settle()
+            held = self._rotate(now_s) if self._pause_state is PauseState.UNPAUSED else []
+            self._limit_prefill()
+            output = super().schedule(throttle_prefills)
+            if held:
+                # Those not admitted after all come first again; arrival decides between them.
+                waiting = sorted([*self.waiting, *held], key=self._arrival_s)
+                self.waiting.clear()
+                self.waiting.extend(waiting)
+        self._note_scheduled(output, now_s)
+        return output
+
+    def update_from_output(
+        self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
+    ) -> dict[int, EngineCoreOutputs]:
+        outputs: dict[int, EngineCoreOutputs] = super().update_from_output(
+            scheduler_output, model_runner_output
+        )
+        now_s = time.monotonic()
+        self._note_step_time(scheduler_output, now_s)
+        stats = None
+        finished = False
+        for core_outputs in outputs.values():
+            stats = core_outputs.scheduler_stats or stats
+            for output in core_outputs.outputs:
+                tracked = self._table.get(output.request_id)
+                if tracked is None:
+                    continue
+                if output.new_token_ids:
+                    self._accounting.tokens(
+                        tracked.candidate, tracked.slo_class, len(output.new_token_ids), now_s
+                    )
+                if output.finish_reason is not None and output.request_id not in self.requests:
+                    self._accounting.finished(tracked.candidate, tracked.slo_class)
+                    self._table.pop(output.request_id)
+                    finished = True
+        if finished and self.skipped_waiting:
+            # vLLM 0.26.0 purges only `waiting` of requests that finish while preempted.
+            gone = [r for r in self.skipped_waiting if r.is_finished()]
+            if gone:
+                self.skipped_waiting.remove_requests(gone)
+        ttft_samples, finish_samples = self._accounting.take() if stats is not None else ((), ())
+        snapshot = self._snapshot(ttft_samples, finish_samples)
+        self._mailbox.publish(snapshot)
+        if stats is not None:
+            stats.kv_connector_stats = {"superinfer": snapshot.to_dict()}
+            stats.num_waiting_reqs += len(self._parked)
+            stats.kv_cache_usage = self._hbm.used_blocks / max(self._hbm.allocated_blocks, 1)
+        return outputs
+
+    # --- the policy's part ------------------------------------------------------------------
+
+    def _rotate(self, now_s: float) -> list[Request]:
+        """Decide and rotate; return waiting requests to keep out of this step."""
+        self._reclaim_skipped()
+        growth = 0
+        for request in self.running:
+            tracked = self._table[request.request_id]
+            num_held = len(self._held_blocks(request.request_id))
+            growth += self._table.refresh_running(
+                tracked,
+                num_held,
+                self._residency.ledger.num_unmirrored(request.request_id, num_held),
+            )
+        rotary = [
+            tracked.candidate
+            for request_id, tracked in self._parked.items()
+            if tracked.request.num_output_placeholders == 0
+            and tracked.request.num_in_flight_tokens == 0
+            and self._residency.ledger.is_in_dram(request_id)
+        ]
+        num_loading = sum(
+            r.status == RequestStatus.WAITING_FOR_REMOTE_KVS or r.num_computed_tokens > 0
+            for r in self.skipped_waiting
+        )
+        decision = decide(
+            Iteration(
+                now_s=now_s,
+                running=[self._table[r.request_id].candidate for r in self.running],
+                waiting=[self._table[r.request_id].candidate for r in self.waiting],
+                rotary=rotary,
+                free_blocks=self._hbm.free_blocks,
+                arriving_blocks=self._residency.blocks_in_flight(JobKind.OUT)
+                + sum(len(blocks) for _, blocks in self.deferred_frees),
+                growth_blocks=growth,
+                free_seats=self.max_num_running_reqs - len(self.running) - num_loading,
+                free_dram_blocks=self._residency.ledger.num_available_slots,
+                transfer_blocks=self._residency.transfer_blocks,
+            ),
+            self._knobs,
+        )
+        self._last_decision = decision
+        self._stalls += decision.stalled
+        self._rotate_out([self._table[c.request_id] for c in decision.rotate_out])
+        for candidate in decision.rotate_in:
+            self._rotate_in(self._table[candidate.request_id])
+        if not decision.contended:
+            return []
+        admitted = {c.request_id for c in decision.admit}
+        held = [r for r in self.waiting if r.request_id not in admitted]
+        self.waiting = create_request_queue(self.policy)
+        for candidate in decision.admit:
+            self.waiting.add_request(self._table[candidate.request_id].request)
+        return held
+
+    def _rotate_out(self, victims: list[Tracked]) -> None:
+        if not victims:
+            return
+        leaving: set[Request] = set()
+        for tracked in victims:
+            request = tracked.request
+            num_tokens = request.num_computed_tokens
+            if not self._residency.ledger.can_rotate_out(request.request_id, num_tokens):
+                self._stalls += 1
+                continue
+            blocks = [block.block_id for block in self._held_blocks(request.request_id)]
+            self._residency.rotate_out(request.request_id, blocks, num_tokens)
+            self._free_request_blocks(request)
+            self.encoder_cache_manager.free(request)
+            self._inflight_prefills.discard(request)
+            request.status = RequestStatus.PREEMPTED
+            request.num_computed_tokens = 0
+            # Not a preemption to the user (no PREEMPTED event), but to vLLM's resume path it is.
+            request.num_preemptions += 1
+            self.reset_preempted_req_ids.add(request.request_id)
+            tracked.saved_tokens = num_tokens
+            self._table.refresh_rotary(tracked)
+            self._parked[request.request_id] = tracked
+            leaving.add(request)
+        self.running = [request for request in self.running if request not in leaving]
+
+    def _rotate_in(self, tracked: Tracked) -> None:
+        request = tracked.request
+        hits, num_present = self._local_hits(request, tracked.saved_tokens)
+        allocated = self.kv_cache_manager.allocate_slots(
+            request,
+            num_new_tokens=0,
+            num_new_computed_tokens=num_present * self._geometry.block_size,
+            new_computed_blocks=hits,
+            # One token ahead: once loaded it can run whatever became of the free blocks.
+            num_lookahead_tokens=1,
+            num_external_computed_tokens=tracked.saved_tokens
+            - num_present * self._geometry.block_size,
+            delay_cache_blocks=True,
+            has_scheduled_reqs=False,
+        )
+        if allocated is None:
+            return  # the policy counts blocks conservatively, so this is rare: try again
+        del self._parked[request.request_id]
+        blocks = [block.block_id for block in self._held_blocks(request.request_id)]
+        self._residency.rotate_in(request.request_id, blocks, num_present)
+        request.status = RequestStatus.WAITING_FOR_REMOTE_KVS
+        request.num_computed_tokens = tracked.saved_tokens
+        self.skipped_waiting.add_request(request)
+
+    def _local_hits(self, request: Request, saved_tokens: int) -> tuple[Any, int]:
+        """Blocks of the request that HBM's prefix cache still holds; at least one stays to load."""
+        if not self.kv_cache_manager.enable_caching:
+            return None, 0
+        hits, num_tokens, _ = self.kv_cache_manager.get_computed_blocks(request)
+        block_size = self._geometry.block_size
+        num_present = min(num_tokens, saved_tokens - 1) // block_size
+        return self.kv_cache_manager.create_kv_cache_blocks((hits.blocks[0][:num_present],)), (
+            num_present
+        )
+
+    def _recompute(self, tracked: Tracked) -> None:
+        """Its KV is lost: back to the queue, to be computed again."""
+        request = tracked.request
+        self._parked.pop(request.request_id, None)
+        if request.status == RequestStatus.WAITING_FOR_REMOTE_KVS:
+            self.skipped_waiting.remove_requests([request])
+            self.kv_cache_manager.free(request)
+        request.status = RequestStatus.PREEMPTED
+        request.num_computed_tokens = 0
+        self._recompute_preemptions += 1
+        self._table.refresh_waiting(tracked)
+        self.waiting.prepend_request(request)
+
+    def _reclaim_skipped(self) -> None:
+        """Requests that vLLM set aside without KV are the policy's to order again."""
+        back = [
+            r
+            for r in self.skipped_waiting
+            if r.num_computed_tokens == 0 and not self._is_blocked_waiting_status(r.status)
+        ]
+        if back:
+            self.skipped_waiting.remove_requests(back)
+            self.waiting.prepend_requests(reversed(back))
+
+    def _limit_prefill(self) -> None:
+        tightest_tbt_s: float | None = None
+        num_decodes = 0
+        if self._knobs.guard_tbt and self._guard.prefill_token_s:
+            for request in self.running:
+                if not request.is_prefill_chunk:
+                    num_decodes += 1
+                    tbt_s = self._table[request.request_id].candidate.targets.tbt_s
+                    if tightest_tbt_s is None or tbt_s < tightest_tbt_s:
+                        tightest_tbt_s = tbt_s
+        self.max_num_scheduled_tokens = self._guard.token_budget(
+            tightest_tbt_s, num_decodes, self._max_step_tokens
+        )
+
+    # --- vLLM's hooks -----------------------------------------------------------------------
+
+    def add_request(self, request: Request) -> None:
+        is_new = request.request_id not in self.requests
+        super().add_request(request)
+        if is_new:
+            # Arrival is wall-clock at the front end; everything here is monotonic.
+            waited_s = max(time.time() - request.arrival_time, 0.0)
+            self._table.add(request, time.monotonic() - waited_s)
+
+    def finish_requests(
+        self, request_ids: str | Iterable[str] | None, finished_status: RequestStatus
+    ) -> list[Request]:
+        finished: list[Request] = super().finish_requests(request_ids, finished_status)
+        now_s = time.monotonic()
+        for request in finished:
+            tracked = self._table.pop(request.request_id)
+            if tracked is not None:
+                self._accounting.aborted(tracked.candidate, tracked.slo_class, now_s)
+        return finished
+
+    def _free_request(
+        self, request: Request, delay_free_blocks: bool = False
+    ) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+        self._parked.pop(request.request_id, None)
+        self._residency.ledger.forget(request.request_id)
+        result: tuple[dict[str, Any] | None, dict[str, Any] | None] = super()._free_request(
+            request, delay_free_blocks
+        )
+        return result
+
+    def _preempt_request(self, request: Request, timestamp: float) -> None:
+        """vLLM's own preemption, by recompute: the last resort, and counted."""
+        super()._preempt_request(request, timestamp)
+        self._recompute_preemptions += 1
+        self._residency.ledger.forget(request.request_id)
+        self._table.refresh_waiting(self._table[request.request_id])
+
+    def _build_kv_connector_meta(
+        self, connector: Any, scheduler_output: SchedulerOutput
+    ) -> RotationMetadata:
+        if self._rotation_off_reason is not None:
+            return RotationMetadata()
+        if self._should_mirror():
+            block_size = self._geometry.block_size
+            self._residency.mirror(
+                [
+                    (
+                        request.request_id,
+                        [block.block_id for block in self._held_blocks(request.request_id)],
+                        # What is in flight is not written yet.
+                        (request.num_computed_tokens - request.num_in_flight_tokens) // block_size,
+                    )
+                    for request in self.running
+                ]
+            )
+        return self._residency.take_metadata()
+
+    def _update_from_kv_xfer_finished(self, kv_connector_output: KVConnectorOutput) -> None:
+        report = kv_connector_output.kv_connector_worker_meta
+        if isinstance(report, WorkerReport):
+            outcome = self._residency.apply(report)
+            lost = set(outcome.lost)
+            # vLLM's own bookkeeping of loads; an aborted request's blocks are freed by it here.
+            kv_connector_output.finished_recving = {
+                request_id
+                for request_id in outcome.loads_ended
+                if request_id in self.requests and request_id not in lost
+            }
+            for request_id in outcome.lost:
+                logger.warning("KV of request %s was lost in a copy; recomputing it", request_id)
+                self._recompute(self._table[request_id])
+        super()._update_from_kv_xfer_finished(kv_connector_output)
+
+    def reset_prefix_cache(
+        self, reset_running_requests: bool = False, reset_connector: bool = False
+    ) -> bool:
+        if reset_running_requests:
+            for tracked in list(self._parked.values()):
+                self._residency.ledger.forget(tracked.request.request_id)
+                self._recompute(tracked)
+        self._hbm.release_all()  # vLLM wants every block back before it resets
+        try:
+            return bool(super().reset_prefix_cache(reset_running_requests, reset_connector))
+        finally:
+            self._hbm.settle()
+
+    def get_num_unfinished_requests(self) -> int:
+        count = int(super().get_num_unfinished_requests())
+        return count + len(self._parked) if self._pause_state is PauseState.UNPAUSED else count
+
+    def get_request_counts(self) -> tuple[int, int]:
+        num_running, num_waiting = super().get_request_counts()
+        return num_running, num_waiting + len(self._parked)
+
+    def has_requests(self) -> bool:
+        return bool(super().has_requests()) or self._mailbox.pending or self._residency.busy
+
+    def shutdown(self) -> None:
+        if self._control is not None:
+            self._control.close()
+        super().shutdown()
+
+    # --- bookkeeping ------------------------------------------------------------------------
+
+    def _make_hbm_budget(self, config: EngineConfig) -> HbmBudget:
+        geometry = self._geometry
+        # The longest request must fit, or it could never finish.
+        floor = min(-(-self.max_model_len // geometry.block_size) + 1, geometry.num_blocks)
+        if config.kv_cache.hbm is not None:
+            floor = max(floor, config.kv_cache.hbm.min // geometry.block_bytes)
+        budget = HbmBudget(self._block_pool, min(floor, geometry.num_blocks), geometry.num_blocks)
+        if config.kv_cache.hbm is not None and self._rotation_off_reason is None:
+            budget.resize(config.kv_cache.hbm.initial_bytes // geometry.block_bytes)
+        return budget
+
+    def _apply_wishes(self) -> None:
+        for wish in self._mailbox.take():
+            if wish.hbm_bytes is not None:
+                self._hbm.resize(wish.hbm_bytes // self._geometry.block_bytes)
+            if wish.dram_bytes is not None:
+                self._residency.slots.resize(wish.dram_bytes // self._geometry.slab_bytes)
+
+    def _held_blocks(self, request_id: str) -> list[Any]:
+        managers = self.kv_cache_manager.coordinator.single_type_managers
+        blocks: list[Any] = managers[0].req_to_blocks.get(request_id, [])
+        return blocks
+
+    def _should_mirror(self) -> bool:
+        """Mirrors are worth link and DRAM only where rotations are near."""
+        return self._last_decision.contended or (
+            self._hbm.used_blocks * 2 > self._hbm.allocated_blocks
+        )
+
+    def _arrival_s(self, request: Request) -> float:
+        return self._table[request.request_id].candidate.arrival_s
+
+    def _note_scheduled(self, output: SchedulerOutput, now_s: float) -> None:
+        started = [request.req_id for request in output.scheduled_new_reqs]
+        for request_id in (*started, *output.scheduled_cached_reqs.resumed_req_ids):
+            self._table[request_id].candidate.run_start_s = now_s
+        if output.total_num_scheduled_tokens:
+            num_prefill = sum(n for n in output.num_scheduled_tokens.values() if n > 1)
+            self._steps_in_flight.append((now_s, num_prefill))
+
+    def _note_step_time(self, output: SchedulerOutput, now_s: float) -> None:
+        if output.total_num_scheduled_tokens and self._steps_in_flight:
+            start_s, num_prefill = self._steps_in_flight.popleft()
+            # With steps overlapping, a step began when the one before it ended.
+            step_s = now_s - max(start_s, self._last_update_s)
+            self._transfer_budget.record_step(step_s)
+            self._guard.record_step(step_s, num_prefill)
+        self._last_update_s = now_s
+
+    def _snapshot(self, ttft_samples: Any = (), finish_samples: Any = ()) -> Any:
+        return self._snapshots.build(
+            rotation_off_reason=self._rotation_off_reason,
+            num_running=len(self.running),
+            num_waiting=len(self.waiting) + len(self.skipped_waiting),
+            num_rotary=len(self._parked),
+            rotation_stalls=self._stalls,
+            recompute_preemptions=self._recompute_preemptions,
+            transfer_budget=self._transfer_budget,
+            max_lag_s=self._last_decision.max_lag_s,
+            ttft_samples=ttft_samples,
+            finish_samples=finish_samples,
+        )

@@ -1,0 +1,78 @@
+"""Virtual lag time (VLT): how late a request is against its own objectives.
+
+Formulas of SuperInfer (arXiv 2601.20309, section 4.2.2), in seconds of the default class:
+
+    rotary :  alpha * relu(now - last_token - tolerance)
+    waiting:          relu(now - arrival - beta_ttft * TTFT)
+    running:  -(now - run_start)
+
+Two things are ours. *Credit*: a request that produced tokens faster than its TBT target may sit out
+``tbt_credit`` of the time it won, so rotating it costs nothing that was promised; 0 gives the
+paper's formula. *Relegation*: a request that can no longer be good (its TTFT passed, or even
+instant tokens would miss its mean TBT) counts as within tolerance until it has aged: it takes what
+is left over and never pushes out one that can still be saved; it ages back at ``relegation_ageing``
+seconds a second, which bounds its wait (`relegation_bound_s`).
+"""
+
+from superinfer_contract.runtime_config import SchedulerKnobs
+
+from superinfer_runtime.policy.candidate import Candidate
+
+
+def is_lost(candidate: Candidate, now_s: float) -> bool:
+    """Whether ``candidate`` misses its joint objective whatever is done from now on."""
+    targets = candidate.targets
+    first_s = candidate.first_token_s
+    if first_s is None:
+        return now_s - candidate.arrival_s > targets.ttft_s
+    if first_s - candidate.arrival_s > targets.ttft_s:
+        return True
+    return now_s - first_s > targets.tbt_s * max(candidate.max_tokens - 1, 1)
+
+
+def waiting_lag_s(candidate: Candidate, now_s: float, knobs: SchedulerKnobs) -> float:
+    """VLT of a request that has no KV yet; 0 while within tolerance."""
+    targets = candidate.targets
+    waited_s = now_s - candidate.arrival_s
+    lag_s = (waited_s - knobs.beta_ttft * targets.ttft_s) * targets.ttft_urgency
+    if lag_s <= 0.0:
+        return 0.0
+    if knobs.relegate and waited_s > targets.ttft_s:
+        return _aged(lag_s, candidate, knobs)
+    return lag_s
+
+
+def rotary_lag_s(candidate: Candidate, now_s: float, knobs: SchedulerKnobs) -> float:
+    """VLT of a request whose KV sits in DRAM; 0 while within tolerance."""
+    targets = candidate.targets
+    tolerance_s = knobs.beta_tbt * targets.tbt_s
+    if knobs.tbt_credit:
+        tolerance_s += knobs.tbt_credit * max(0.0, candidate.ahead_s(candidate.last_token_s))
+    late_s = now_s - candidate.last_token_s - tolerance_s
+    if late_s <= 0.0:
+        return 0.0
+    lag_s = knobs.alpha * late_s * targets.tbt_urgency
+    if knobs.relegate and is_lost(candidate, now_s):
+        return _aged(lag_s, candidate, knobs)
+    return lag_s
+
+
+def running_lag_s(candidate: Candidate, now_s: float) -> float:
+    """VLT of a request in HBM: the longer its stint, the further ahead of its share it is."""
+    return -(now_s - candidate.run_start_s)
+
+
+def relegation_bound_s(candidate: Candidate, knobs: SchedulerKnobs) -> float:
+    """Wait after which a relegated waiting request outranks every waiting one of its own class.
+
+    A waiting request that can still be good lags at most ``(1 - beta_ttft) x TTFT``; a relegated
+    one starts to lag at that value divided by the ageing rate and passes it after as long again.
+    """
+    ttft_s = candidate.targets.ttft_s
+    return knobs.beta_ttft * ttft_s + 2 * (1 - knobs.beta_ttft) * ttft_s / knobs.relegation_ageing
+
+
+def _aged(lag_s: float, candidate: Candidate, knobs: SchedulerKnobs) -> float:
+    targets = candidate.targets
+    largest_savable_lag_s = (1 - knobs.beta_ttft) * targets.ttft_s * targets.ttft_urgency
+    return max(0.0, knobs.relegation_ageing * lag_s - largest_savable_lag_s)

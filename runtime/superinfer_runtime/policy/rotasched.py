@@ -1,0 +1,221 @@
+"""RotaSched: largest VLT first, once per engine iteration.
+
+SuperInfer's Algorithm 1 (arXiv 2601.20309, section 4.2) with what it leaves open settled:
+
+1. *Contention check.* If free HBM and seats cover everybody who waits, plain FCFS: no rotation.
+2. Requests that lag (VLT > 0) are chosen by VLT, largest first, while they fit what is free, what
+   rotations in flight will free, and what the link can move now. The head is chosen even if it does
+   not fit: it reserves, blocks accumulate over iterations, and so a large request never starves.
+3. The shortfall is taken from running requests: rotatable, past their minimum run quantum and able
+   to afford a pause; lost ones first, then the longest stint first.
+4. What the chosen do not claim goes to requests within tolerance, in order of arrival. They never
+   force a rotation.
+5. Running requests' own growth is kept free: if it is short, victims make room for it even when
+   nobody lags, so that vLLM's preemption by recompute stays the exception.
+
+Invariant: blocks admitted in one decision never exceed the free blocks of that iteration.
+"""
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter, itemgetter
+
+from superinfer_contract.runtime_config import SchedulerKnobs
+
+from superinfer_runtime.policy.candidate import Candidate
+from superinfer_runtime.policy.lag import is_lost, rotary_lag_s, waiting_lag_s
+
+
+@dataclass(frozen=True, slots=True)
+class Iteration:
+    """The state that one decision is made on. All sizes are in KV blocks."""
+
+    now_s: float
+    running: Sequence[Candidate]
+    waiting: Sequence[Candidate]
+    """In order of arrival."""
+    rotary: Sequence[Candidate]
+    """KV wholly in DRAM; those still on their way out or in are not listed."""
+    free_blocks: int
+    """Free HBM within the budget; negative while a lowered budget is not yet met."""
+    arriving_blocks: int = 0
+    """HBM that rotations in flight will free."""
+    growth_blocks: int = 0
+    """HBM to keep free for running requests' own growth."""
+    free_seats: int = 1 << 30
+    """Further requests that the engine's batch can hold."""
+    free_dram_blocks: int = 1 << 30
+    transfer_blocks: int = 1 << 30
+    """Blocks that the link can still move in the hidden window of this iteration."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do before this iteration's step."""
+
+    contended: bool
+    """False: plain FCFS over ``admit``, which is then all of the waiting requests."""
+    admit: list[Candidate] = field(default_factory=list)
+    """Waiting requests that may start to prefill, in this order."""
+    rotate_in: list[Candidate] = field(default_factory=list)
+    rotate_out: list[Candidate] = field(default_factory=list)
+    stalled: bool = False
+    """A rotation was wanted and DRAM had no room for it."""
+    max_lag_s: float = 0.0
+
+
+_BY_RUN_START = attrgetter("run_start_s")
+_BY_ARRIVAL = attrgetter("arrival_s")
+
+
+def decide(iteration: Iteration, knobs: SchedulerKnobs) -> Decision:
+    """Return the admissions and rotations of one iteration; see the module's text."""
+    available = iteration.free_blocks - iteration.growth_blocks
+    demand = sum(c.blocks for c in iteration.waiting) + sum(c.blocks for c in iteration.rotary)
+    seats_wanted = len(iteration.waiting) + len(iteration.rotary)
+    if available >= demand and available >= 0 and iteration.free_seats >= seats_wanted:
+        return Decision(False, admit=list(iteration.waiting), rotate_in=list(iteration.rotary))
+
+    lagging, tolerant, max_lag_s = _split(iteration, knobs)
+    chosen = _choose(lagging, iteration, available)
+    claimed = sum(c.blocks for c in chosen)
+    shortfall = max(claimed - available - iteration.arriving_blocks, 0)
+    seats_short = max(len(chosen) - iteration.free_seats, 0)
+    victims, stalled = _victims(iteration, knobs, shortfall, seats_short)
+
+    admitted: list[Candidate] = []
+    seats = iteration.free_seats + len(victims)
+    for candidate in chosen:
+        if candidate.blocks > available or seats == 0:
+            break  # it reserves what is free; nobody behind it may take that away
+        admitted.append(candidate)
+        available -= candidate.blocks
+        seats -= 1
+    else:
+        # First come, first served in what is left: the first that does not fit ends it, or a
+        # stream of small requests would starve it.
+        for candidate in tolerant:
+            if candidate.blocks > available or seats == 0:
+                break
+            admitted.append(candidate)
+            available -= candidate.blocks
+            seats -= 1
+
+    is_rotary = set(map(id, iteration.rotary))
+    return Decision(
+        contended=True,
+        admit=[c for c in admitted if id(c) not in is_rotary],
+        rotate_in=[c for c in admitted if id(c) in is_rotary],
+        rotate_out=victims,
+        stalled=stalled,
+        max_lag_s=max_lag_s,
+    )
+
+
+def growth_blocks(
+    num_tokens: int, num_target_tokens: int, held_blocks: int, horizon_steps: int, block_size: int
+) -> int:
+    """Blocks that a running request will ask for within ``horizon_steps`` steps.
+
+    ``num_tokens`` are computed so far; up to ``num_target_tokens`` (a prompt still in prefill)
+    are coming at once, then one a step.
+    """
+    coming = max(num_tokens, num_target_tokens) + horizon_steps
+    return max(-(-coming // block_size) - held_blocks, 0)
+
+
+def _split(
+    iteration: Iteration, knobs: SchedulerKnobs
+) -> tuple[list[tuple[float, Candidate]], list[Candidate], float]:
+    """Those that lag (unsorted, with their VLT), and those within tolerance in serving order."""
+    now_s = iteration.now_s
+    lagging: list[tuple[float, Candidate]] = []
+    on_time: list[Candidate] = []
+    lost: list[Candidate] = []
+    for candidates, lag_of in (
+        (iteration.waiting, waiting_lag_s),
+        (iteration.rotary, rotary_lag_s),
+    ):
+        for candidate in candidates:
+            lag_s = lag_of(candidate, now_s, knobs)
+            if lag_s > 0.0:
+                lagging.append((lag_s, candidate))
+            elif knobs.relegate and is_lost(candidate, now_s):
+                lost.append(candidate)
+            else:
+                on_time.append(candidate)
+    on_time.sort(key=_BY_ARRIVAL)
+    lost.sort(key=_BY_ARRIVAL)
+    max_lag_s = max(map(itemgetter(0), lagging), default=0.0)
+    return lagging, on_time + lost, max_lag_s
+
+
+def _choose(
+    lagging: list[tuple[float, Candidate]], iteration: Iteration, available: int
+) -> list[Candidate]:
+    """Lagging requests to make room for, largest VLT first."""
+    room = max(available, 0) + iteration.arriving_blocks + iteration.transfer_blocks
+    seats = iteration.free_seats + len(iteration.running)
+    heap = [(-lag_s, order, candidate) for order, (lag_s, candidate) in enumerate(lagging)]
+    heapq.heapify(heap)
+    chosen: list[Candidate] = []
+    while heap and room > 0 and len(chosen) < seats:
+        candidate = heapq.heappop(heap)[2]
+        if candidate.blocks <= room or not chosen:
+            chosen.append(candidate)
+            room -= candidate.blocks
+    return chosen
+
+
+def _victims(
+    iteration: Iteration, knobs: SchedulerKnobs, shortfall: int, seats_short: int
+) -> tuple[list[Candidate], bool]:
+    """Running requests to rotate out, and whether DRAM was too full to take one that was due."""
+    growth_short = (
+        iteration.growth_blocks - max(iteration.free_blocks, 0) - iteration.arriving_blocks
+    )
+    if iteration.free_blocks < 0:  # the HBM budget was lowered below what is in use
+        growth_short -= iteration.free_blocks
+    if shortfall <= 0 and seats_short <= 0 and growth_short <= 0:
+        return [], False
+
+    now_s = iteration.now_s
+    lost: list[Candidate] = []
+    affordable: list[Candidate] = []
+    last_resort: list[Candidate] = []
+    for candidate in iteration.running:
+        if not candidate.rotatable:
+            continue
+        if now_s - candidate.run_start_s < knobs.run_quantum_s:
+            last_resort.append(candidate)
+        elif knobs.relegate and is_lost(candidate, now_s):
+            lost.append(candidate)
+        elif knobs.tbt_credit == 0 or candidate.ahead_s(now_s) >= knobs.run_quantum_s:
+            affordable.append(candidate)
+        else:
+            last_resort.append(candidate)
+    for tier in (lost, affordable, last_resort):
+        tier.sort(key=_BY_RUN_START)
+
+    victims: list[Candidate] = []
+    stalled = False
+    dram_left = iteration.free_dram_blocks
+    link_left = iteration.transfer_blocks
+    for tier, may_serve_lag in ((lost, True), (affordable, True), (last_resort, False)):
+        for candidate in tier:
+            wanted = growth_short > 0
+            if may_serve_lag:
+                wanted = wanted or shortfall > 0 or seats_short > 0
+            if not wanted or (link_left <= 0 and victims):
+                break
+            if candidate.dram_blocks > dram_left:
+                stalled = True
+                continue
+            victims.append(candidate)
+            dram_left -= candidate.dram_blocks
+            link_left -= max(candidate.dram_blocks, 1)
+            shortfall -= candidate.blocks
+            growth_short -= candidate.blocks
+            seats_short -= 1
+    return victims, stalled
