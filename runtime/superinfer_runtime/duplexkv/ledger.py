@@ -202,7 +202,7 @@ class BlockLedger:
         """
         entry = self._entries[request_id]
         for index in range(num_present):
-            self._set_state(entry, index, BlockState.SYNCED)
+            self._set_synced(entry, index)
         parts = [(request_id, index) for index in range(num_present, len(entry.states))]
         if not parts:
             raise ValueError(f"{request_id}: nothing to copy; leave at least one block to load")
@@ -224,7 +224,7 @@ class BlockLedger:
             state = entry.states[index]
             if state is BlockState.MIRRORING:
                 if ok:
-                    self._set_state(entry, index, BlockState.SYNCED)
+                    self._set_synced(entry, index)
                 else:
                     self._set_state(entry, index, BlockState.HBM_ONLY)
                     self._release_slots_of(entry, (index,))
@@ -239,7 +239,7 @@ class BlockLedger:
                 if entry.pending == 0:
                     rotated_out.append(request_id)
             else:
-                self._set_state(entry, index, BlockState.SYNCED)
+                self._set_synced(entry, index)
                 if entry.pending == 0:
                     # The tail will be written to again: only full blocks stay mirrored.
                     tail = range(entry.num_full, len(entry.states))
@@ -347,6 +347,13 @@ class BlockLedger:
             entry.states[index] is BlockState.SYNCED
         )
         entry.states[index] = state
+
+    def _set_synced(self, entry: _Entry, index: int) -> None:
+        """HBM and DRAM hold the block now; the mirror is given up if its slab is to go."""
+        self._set_state(entry, index, BlockState.SYNCED)
+        slot = entry.slots[index]
+        if slot is not None and self.slots.is_retiring(slot):
+            self._give_up_mirror(entry, index)
 
     def _make_room(self, num_slots: int, keep: str) -> None:
         """Give up mirrors of other requests, those mirrored last first, until so many are free."""

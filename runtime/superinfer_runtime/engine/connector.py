@@ -29,6 +29,8 @@ check_vllm_version()
 class RotaConnector(KVConnectorBase_V1, SupportsHMA):
     """See the module's text; loaded by ``kv_connector_module_path``."""
 
+    engine_type: type[CpuCopyEngine] = CpuCopyEngine
+
     def __init__(self, vllm_config: Any, role: KVConnectorRole, kv_cache_config: Any) -> None:
         super().__init__(vllm_config, role, kv_cache_config)
         self._engine: CopyEngine | None = None
@@ -43,7 +45,7 @@ class RotaConnector(KVConnectorBase_V1, SupportsHMA):
         if self._geometry is None:
             return
         regions = kv_regions(list(kv_caches.values()), self._geometry.num_blocks + 1)
-        engine = CpuCopyEngine(regions, self._geometry.slots_per_slab)
+        engine = self.engine_type(regions, self._geometry.slots_per_slab)
         engine.calibrate(min(self._geometry.num_blocks, self._geometry.slots_per_slab))
         self._engine = engine
 

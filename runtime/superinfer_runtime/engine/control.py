@@ -3,12 +3,14 @@
 vLLM has no RPC that reaches the scheduler, so the scheduler's process listens on a Unix socket: one
 JSON object a line in, one a line out.
 
-    {"op": "get"}                                             answered {"snapshot": {...}}
-    {"op": "set", "hbm_bytes": n or null, "dram_bytes": n or null}   likewise
+    {"op": "get"}
+    {"op": "set", "hbm_bytes": n or null, "dram_bytes": n or null}
+
+Both are answered with ``{"snapshot": {...}}``, or ``{"error": "what is wrong"}``.
 
 The listening thread never touches the scheduler: it answers from the last published snapshot and
-leaves wishes in a mailbox that the scheduler empties at the start of each step. An idle engine takes
-no steps; whoever sets a budget wakes it with any utility call.
+leaves wishes in a mailbox that the scheduler empties at the start of each step. An idle engine
+takes no steps; whoever sets a budget wakes it with any utility call.
 """
 
 import contextlib

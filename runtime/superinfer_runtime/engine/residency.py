@@ -104,8 +104,8 @@ class KvResidency:
 
     def take_metadata(self) -> RotationMetadata:
         """What the workers are to start; call once a step, before the step is launched."""
-        self.ledger.drop_retiring_mirrors()
         changes = self.slots.take_changes()
+        self.ledger.drop_retiring_mirrors()
         metadata = RotationMetadata(tuple(self._jobs), changes.add, changes.drop)
         self._jobs = []
         return metadata

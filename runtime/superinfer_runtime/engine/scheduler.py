@@ -17,7 +17,6 @@ as it always does, with SLO accounting.
 """
 
 import time
-from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -40,8 +39,8 @@ from superinfer_runtime.engine.requests import RequestTable, Tracked
 from superinfer_runtime.engine.residency import KvResidency
 from superinfer_runtime.engine.slo_accounting import SloAccounting
 from superinfer_runtime.engine.snapshots import SnapshotBuilder
+from superinfer_runtime.engine.step_clock import StepClock
 from superinfer_runtime.policy.rotasched import Decision, Iteration, decide
-from superinfer_runtime.policy.token_budget import TokenBudgetGuard
 from superinfer_runtime.policy.transfer_budget import TransferBudget
 
 logger = init_logger("vllm.superinfer")
@@ -54,6 +53,7 @@ class RotaScheduler(AsyncScheduler):
     waiting: Any
     skipped_waiting: Any
     max_num_scheduled_tokens: int
+    clock = staticmethod(time.monotonic)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -76,16 +76,13 @@ class RotaScheduler(AsyncScheduler):
         )
         self._residency = KvResidency(self._block_pool, geometry, self._transfer_budget)
         self._hbm = self._make_hbm_budget(config)
-        self._guard = TokenBudgetGuard()
-        self._max_step_tokens = self.max_num_scheduled_tokens
+        self._step_clock = StepClock(self.max_num_scheduled_tokens, self._knobs.guard_tbt)
         self._table = RequestTable(config, geometry.block_size)
         self._parked: dict[str, Tracked] = {}
         self._accounting = SloAccounting()
         self._recompute_preemptions = 0
         self._stalls = 0
         self._last_decision = Decision(contended=False)
-        self._steps_in_flight: deque[tuple[float, int]] = deque()
-        self._last_update_s = 0.0
 
         self._snapshots = SnapshotBuilder(config, geometry, self._hbm, self._residency)
         if self._rotation_off_reason is None:
@@ -100,14 +97,20 @@ class RotaScheduler(AsyncScheduler):
     # --- one step ---------------------------------------------------------------------------
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
-        now_s = time.monotonic()
+        now_s = self.clock()
         self._apply_wishes()
         if self._rotation_off_reason is not None:
             output = super().schedule(throttle_prefills)
         else:
             self._hbm.settle()
             held = self._rotate(now_s) if self._pause_state is PauseState.UNPAUSED else []
-            self._limit_prefill()
+            self.max_num_scheduled_tokens = self._step_clock.token_budget(
+                [
+                    self._table[request.request_id].candidate.targets.tbt_s
+                    for request in self.running
+                    if not request.is_prefill_chunk
+                ]
+            )
             output = super().schedule(throttle_prefills)
             if held:
                 # Those not admitted after all come first again; arrival decides between them.
@@ -123,8 +126,9 @@ class RotaScheduler(AsyncScheduler):
         outputs: dict[int, EngineCoreOutputs] = super().update_from_output(
             scheduler_output, model_runner_output
         )
-        now_s = time.monotonic()
-        self._note_step_time(scheduler_output, now_s)
+        now_s = self.clock()
+        if scheduler_output.total_num_scheduled_tokens:
+            self._transfer_budget.record_step(self._step_clock.finished(now_s))
         stats = None
         finished = False
         for core_outputs in outputs.values():
@@ -295,20 +299,6 @@ class RotaScheduler(AsyncScheduler):
             self.skipped_waiting.remove_requests(back)
             self.waiting.prepend_requests(reversed(back))
 
-    def _limit_prefill(self) -> None:
-        tightest_tbt_s: float | None = None
-        num_decodes = 0
-        if self._knobs.guard_tbt and self._guard.prefill_token_s:
-            for request in self.running:
-                if not request.is_prefill_chunk:
-                    num_decodes += 1
-                    tbt_s = self._table[request.request_id].candidate.targets.tbt_s
-                    if tightest_tbt_s is None or tbt_s < tightest_tbt_s:
-                        tightest_tbt_s = tbt_s
-        self.max_num_scheduled_tokens = self._guard.token_budget(
-            tightest_tbt_s, num_decodes, self._max_step_tokens
-        )
-
     # --- vLLM's hooks -----------------------------------------------------------------------
 
     def add_request(self, request: Request) -> None:
@@ -317,13 +307,13 @@ class RotaScheduler(AsyncScheduler):
         if is_new:
             # Arrival is wall-clock at the front end; everything here is monotonic.
             waited_s = max(time.time() - request.arrival_time, 0.0)
-            self._table.add(request, time.monotonic() - waited_s)
+            self._table.add(request, self.clock() - waited_s)
 
     def finish_requests(
         self, request_ids: str | Iterable[str] | None, finished_status: RequestStatus
     ) -> list[Request]:
         finished: list[Request] = super().finish_requests(request_ids, finished_status)
-        now_s = time.monotonic()
+        now_s = self.clock()
         for request in finished:
             tracked = self._table.pop(request.request_id)
             if tracked is not None:
@@ -393,6 +383,12 @@ class RotaScheduler(AsyncScheduler):
         self._hbm.release_all()  # vLLM wants every block back before it resets
         try:
             return bool(super().reset_prefix_cache(reset_running_requests, reset_connector))
+        except RuntimeError:
+            if not self._residency.ledger.num_jobs:
+                raise
+            # A copy under way still holds its block; the caller may ask again in a moment.
+            logger.warning("prefix cache not reset: KV copies are under way")
+            return False
         finally:
             self._hbm.settle()
 
@@ -450,18 +446,15 @@ class RotaScheduler(AsyncScheduler):
         started = [request.req_id for request in output.scheduled_new_reqs]
         for request_id in (*started, *output.scheduled_cached_reqs.resumed_req_ids):
             self._table[request_id].candidate.run_start_s = now_s
-        if output.total_num_scheduled_tokens:
-            num_prefill = sum(n for n in output.num_scheduled_tokens.values() if n > 1)
-            self._steps_in_flight.append((now_s, num_prefill))
+        self._step_clock.scheduled(output.num_scheduled_tokens, now_s)
 
-    def _note_step_time(self, output: SchedulerOutput, now_s: float) -> None:
-        if output.total_num_scheduled_tokens and self._steps_in_flight:
-            start_s, num_prefill = self._steps_in_flight.popleft()
-            # With steps overlapping, a step began when the one before it ended.
-            step_s = now_s - max(start_s, self._last_update_s)
-            self._transfer_budget.record_step(step_s)
-            self._guard.record_step(step_s, num_prefill)
-        self._last_update_s = now_s
+    def _max_lag_s(self) -> dict[str, float]:
+        largest: dict[str, float] = {}
+        for lag_s, candidate in self._last_decision.lagging:
+            tracked = self._table.get(candidate.request_id)
+            if tracked is not None and lag_s > largest.get(tracked.slo_class, 0.0):
+                largest[tracked.slo_class] = lag_s
+        return largest
 
     def _snapshot(self, ttft_samples: Any = (), finish_samples: Any = ()) -> Any:
         return self._snapshots.build(
@@ -472,7 +465,7 @@ class RotaScheduler(AsyncScheduler):
             rotation_stalls=self._stalls,
             recompute_preemptions=self._recompute_preemptions,
             transfer_budget=self._transfer_budget,
-            max_lag_s=self._last_decision.max_lag_s,
+            max_lag_s=self._max_lag_s(),
             ttft_samples=ttft_samples,
             finish_samples=finish_samples,
         )

@@ -45,7 +45,7 @@ class SnapshotBuilder:
         rotation_stalls: int,
         recompute_preemptions: int,
         transfer_budget: TransferBudget,
-        max_lag_s: float,
+        max_lag_s: dict[str, float],
         ttft_samples: tuple[TtftSample, ...] = (),
         finish_samples: tuple[FinishSample, ...] = (),
     ) -> EngineSnapshot:
@@ -62,7 +62,7 @@ class SnapshotBuilder:
             rotation_stalls=rotation_stalls,
             recompute_preemptions=recompute_preemptions,
             step_time_s=transfer_budget.step_time_s,
-            max_lag_s={"all": max_lag_s},
+            max_lag_s=max_lag_s,
             ttft_samples=ttft_samples,
             finish_samples=finish_samples,
         )

@@ -19,7 +19,7 @@ Invariant: blocks admitted in one decision never exceed the free blocks of that 
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 
 from superinfer_contract.runtime_config import SchedulerKnobs
 
@@ -62,7 +62,8 @@ class Decision:
     rotate_out: list[Candidate] = field(default_factory=list)
     stalled: bool = False
     """A rotation was wanted and DRAM had no room for it."""
-    max_lag_s: float = 0.0
+    lagging: list[tuple[float, Candidate]] = field(default_factory=list)
+    """Everybody with VLT > 0 and their VLT in seconds, in no order."""
 
 
 _BY_RUN_START = attrgetter("run_start_s")
@@ -77,7 +78,7 @@ def decide(iteration: Iteration, knobs: SchedulerKnobs) -> Decision:
     if available >= demand and available >= 0 and iteration.free_seats >= seats_wanted:
         return Decision(False, admit=list(iteration.waiting), rotate_in=list(iteration.rotary))
 
-    lagging, tolerant, max_lag_s = _split(iteration, knobs)
+    lagging, tolerant = _split(iteration, knobs)
     chosen = _choose(lagging, iteration, available)
     claimed = sum(c.blocks for c in chosen)
     shortfall = max(claimed - available - iteration.arriving_blocks, 0)
@@ -109,7 +110,7 @@ def decide(iteration: Iteration, knobs: SchedulerKnobs) -> Decision:
         rotate_in=[c for c in admitted if id(c) in is_rotary],
         rotate_out=victims,
         stalled=stalled,
-        max_lag_s=max_lag_s,
+        lagging=lagging,
     )
 
 
@@ -127,7 +128,7 @@ def growth_blocks(
 
 def _split(
     iteration: Iteration, knobs: SchedulerKnobs
-) -> tuple[list[tuple[float, Candidate]], list[Candidate], float]:
+) -> tuple[list[tuple[float, Candidate]], list[Candidate]]:
     """Those that lag (unsorted, with their VLT), and those within tolerance in serving order."""
     now_s = iteration.now_s
     lagging: list[tuple[float, Candidate]] = []
@@ -147,8 +148,7 @@ def _split(
                 on_time.append(candidate)
     on_time.sort(key=_BY_ARRIVAL)
     lost.sort(key=_BY_ARRIVAL)
-    max_lag_s = max(map(itemgetter(0), lagging), default=0.0)
-    return lagging, on_time + lost, max_lag_s
+    return lagging, on_time + lost
 
 
 def _choose(

@@ -1,0 +1,42 @@
+"""How long steps take, and what that allows the next one.
+
+vLLM's engine reports no step times to its scheduler, so they are taken from the calls: a step lasts
+from its `schedule` (or the end of the step before it, where steps overlap) to its output.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+
+from superinfer_runtime.policy.token_budget import TokenBudgetGuard
+
+
+class StepClock:
+    """Times are seconds on the scheduler's clock."""
+
+    def __init__(self, max_step_tokens: int, guard_tbt: bool) -> None:
+        self._max_step_tokens = max_step_tokens
+        self._guard = TokenBudgetGuard() if guard_tbt else None
+        self._in_flight: deque[tuple[float, int]] = deque()
+        self._last_end_s = 0.0
+
+    def scheduled(self, num_scheduled_tokens: Mapping[str, int], now_s: float) -> None:
+        """A step with these tokens a request was scheduled; empty ones do not count."""
+        if num_scheduled_tokens:
+            num_prefill = sum(count for count in num_scheduled_tokens.values() if count > 1)
+            self._in_flight.append((now_s, num_prefill))
+
+    def finished(self, now_s: float) -> float:
+        """The oldest step's output is in: return how long it took, in seconds."""
+        start_s, num_prefill = self._in_flight.popleft()
+        step_s = now_s - max(start_s, self._last_end_s)
+        self._last_end_s = now_s
+        if self._guard is not None:
+            self._guard.record_step(step_s, num_prefill)
+        return step_s
+
+    def token_budget(self, running_tbt_s: list[float]) -> int:
+        """Tokens for the next step, given the TBT target of each running decode."""
+        if self._guard is None:
+            return self._max_step_tokens
+        tightest_tbt_s = min(running_tbt_s, default=None)
+        return self._guard.token_budget(tightest_tbt_s, len(running_tbt_s), self._max_step_tokens)
