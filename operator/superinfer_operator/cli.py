@@ -1,0 +1,96 @@
+"""`superinfer-operator`: the command line. It reads, wires and reports; it decides nothing."""
+
+import asyncio
+import contextlib
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from superinfer_contract import exit_codes
+from superinfer_contract.machine import memory_limit_bytes
+from superinfer_contract.validation import ConfigError, load_model
+
+from superinfer_operator.events import EventLog
+from superinfer_operator.local import LOOPBACK, RUNTIME_COMMAND, Options, Stop, UpFailed
+from superinfer_operator.local import up as run_up
+from superinfer_operator.runtime_file import check_runs_here
+from superinfer_operator.screen import Screen
+from superinfer_operator.spec import SuperInferService
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _commands() -> None:
+    """SLO-first LLM serving: keeps each class of requests within its objectives."""
+
+
+@app.command()
+def up(
+    file: Annotated[Path, typer.Argument(help="A SuperInferService in YAML or JSON.")],
+    json_events: Annotated[
+        Path | None,
+        typer.Option(help="File that each decision and step is appended to, as JSON lines."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address that the runtime listens on.")] = LOOPBACK,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Instead of spec.server.port.")
+    ] = None,
+    otlp_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the telemetry receiver; 0: any free one.")
+    ] = 0,
+    start_timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds for the runtime to get ready.")
+    ] = 1800.0,
+    runtime_command: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Run one service on this machine and keep its KV budgets where its objectives need them."""
+    service = load_model(SuperInferService, file)
+    check_runs_here(service, memory_limit_bytes())
+    options = Options(
+        port=port or service.spec.server.port,
+        host=host,
+        otlp_port=otlp_port,
+        command=shlex.split(runtime_command) if runtime_command else RUNTIME_COMMAND,
+        start_timeout_s=start_timeout,
+        turn_s=min(1.0, service.spec.telemetry.interval_s),
+    )
+    with contextlib.ExitStack() as stack:
+        events_file = None
+        if json_events is not None:
+            try:
+                events_file = stack.enter_context(json_events.open("a"))
+            except OSError as error:
+                raise typer.BadParameter(
+                    f"{json_events} cannot be written: {error.strerror}",
+                    param_hint="--json-events",
+                ) from error
+        screen = Screen(Console(stderr=True))
+        code = asyncio.run(_until_signal(service, options, screen, EventLog(events_file)))
+    raise typer.Exit(code)
+
+
+async def _until_signal(
+    service: SuperInferService, options: Options, screen: Screen, events: EventLog
+) -> int:
+    stop = Stop()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop)
+    return await run_up(service, options, screen, events, stop)
+
+
+def main() -> None:
+    """Console entry: turns the two kinds of expected failure into a message and an exit code."""
+    try:
+        app()
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(exit_codes.CONFIG)
+    except UpFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(exit_codes.FAILURE)

@@ -1,0 +1,106 @@
+"""One runtime's HTTP face, as the operator uses it: probes and live KV budgets.
+
+Every failure is one of two errors, so callers need no knowledge of HTTP: the runtime did not answer
+(`RuntimeUnreachable`, try again later), or it said no (`RuntimeRefused`, with its words).
+"""
+
+from types import TracebackType
+
+import httpx
+from pydantic import ValidationError
+from superinfer_contract import kv_budget
+from superinfer_contract.kv_budget import KvBudget, KvBudgetPatch
+
+TIMEOUT_S = 5.0
+
+
+class RuntimeUnreachable(Exception):
+    """No answer, or none that a runtime of this contract would give."""
+
+
+class RuntimeRefused(Exception):
+    """The runtime answered with an error; the message carries its status and words."""
+
+
+class RuntimeClient:
+    """Client of the runtime at ``base_url``; ``token`` is the bearer token of its budget.
+
+    >>> async with RuntimeClient("http://127.0.0.1:8000", token) as runtime:
+    ...     await runtime.patch_budget(KvBudgetPatch(dram_bytes="8Mi"))
+    """
+
+    def __init__(self, base_url: str, token: str) -> None:
+        # trust_env off: a proxy of the environment must never see the loopback or the token.
+        self._http = httpx.AsyncClient(
+            base_url=base_url,
+            headers={"authorization": f"Bearer {token}"},
+            timeout=TIMEOUT_S,
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> "RuntimeClient":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._http.aclose()
+
+    async def is_live(self) -> bool:
+        """Whether the process's loop answers."""
+        return await self._answers_ok("/live")
+
+    async def is_ready(self) -> bool:
+        """Whether the model is loaded and requests are taken."""
+        return await self._answers_ok("/ready")
+
+    async def get_budget(self) -> KvBudget:
+        """Return the budgets in force.
+
+        Raises:
+            RuntimeUnreachable: no answer. RuntimeRefused: an error answer.
+        """
+        return await self._budget("GET", None)
+
+    async def patch_budget(self, patch: KvBudgetPatch) -> KvBudget:
+        """Wish for other budgets; idempotent.
+
+        Raises:
+            RuntimeUnreachable: no answer. RuntimeRefused: an error answer.
+        """
+        return await self._budget("PATCH", patch.model_dump(exclude_none=True))
+
+    async def _answers_ok(self, path: str) -> bool:
+        try:
+            return (await self._http.get(path)).is_success
+        except httpx.HTTPError:
+            return False
+
+    async def _budget(self, method: str, body: dict[str, int] | None) -> KvBudget:
+        try:
+            response = await self._http.request(method, kv_budget.PATH, json=body)
+        except httpx.HTTPError as error:
+            said = str(error) or type(error).__name__
+            raise RuntimeUnreachable(f"{method} {kv_budget.PATH}: {said}") from error
+        if response.is_error:
+            raise RuntimeRefused(
+                f"{method} {kv_budget.PATH}: {response.status_code} {_message(response)}"
+            )
+        try:
+            return KvBudget.model_validate_json(response.content)
+        except ValidationError as error:
+            raise RuntimeUnreachable(
+                f"{method} {kv_budget.PATH}: the answer is no KV budget; does another program "
+                "listen on this port?"
+            ) from error
+
+
+def _message(response: httpx.Response) -> str:
+    """The words of an error in OpenAI's shape, or the beginning of the body."""
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return response.text[:200]

@@ -1,0 +1,144 @@
+"""The status of one service, as a table or as one line: pure rendering of a `View`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+from superinfer_contract.kv_budget import TierState
+from superinfer_contract.metrics import (
+    KV_HEADROOM,
+    REQUESTS,
+    ROTATION_BYTES,
+    ROTATIONS,
+    SLO_MAX_LAG,
+    Direction,
+    Objective,
+    Tier,
+)
+from superinfer_contract.quantity import format_bytes
+from superinfer_contract.slo import SloClass
+
+from superinfer_operator.control import Turn
+from superinfer_operator.telemetry.windows import Snapshot
+
+REQUEST_STATES = ("running", "waiting", "rotary")
+UNKNOWN = "-"
+
+
+class Phase(StrEnum):
+    """Where the runtime's process stands."""
+
+    STARTING = "starting"
+    LOADING = "loading the model"
+    READY = "ready"
+    RESTARTING = "restarting"
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that the status shows."""
+
+    name: str
+    mode: str
+    url: str
+    classes: Sequence[SloClass]
+    phase: Phase
+    restarts: int = 0
+    turn: Turn | None = None
+
+
+def table(view: View) -> RenderableType:
+    """Return the live table."""
+    head = Text.assemble((view.name, "bold"), f"  {view.phase}  {view.url}  mode {view.mode}")
+    if view.restarts:
+        head.append(f"  {view.restarts} restarts")
+    if view.turn is None:
+        return head
+    parts: list[RenderableType] = [head, _classes(view, view.turn.snapshot)]
+    if view.turn.budget is not None:
+        parts.append(_tiers(view.turn))
+    parts.append(Text(_requests(view.turn.snapshot)))
+    if view.turn.decision is not None:
+        parts.append(Text(f"last decision: {view.turn.decision.rung}, {view.turn.decision.reason}"))
+    if view.turn.trouble:
+        parts.append(Text(view.turn.trouble, style="yellow"))
+    return Group(*parts)
+
+
+def line(view: View) -> str:
+    """Return the same in one line for a log."""
+    parts = [f"{view.name}: {view.phase}"]
+    turn = view.turn
+    if turn is None:
+        return f"{parts[0]}, {view.url}"
+    if turn.budget is not None:
+        for tier, held in ((Tier.DRAM, turn.budget.dram), (Tier.HBM, turn.budget.hbm)):
+            parts.append(
+                f"{tier.upper()} {format_bytes(held.in_use_bytes)} of "
+                f"{format_bytes(held.allocated_bytes)}"
+            )
+    if turn.decision is not None:
+        parts.append(f"{turn.decision.rung}: {turn.decision.reason}")
+    if turn.trouble:
+        parts.append(turn.trouble)
+    return " | ".join(parts)
+
+
+def topic(view: View) -> tuple[object, ...]:
+    """Return what must differ for a new line to be worth writing: not every number."""
+    turn = view.turn
+    if turn is None:
+        return (view.phase, view.restarts)
+    sizes = turn.budget and (turn.budget.dram.allocated_bytes, turn.budget.hbm.allocated_bytes)
+    decided = turn.decision and turn.decision.topic
+    return (view.phase, view.restarts, sizes, decided, bool(turn.trouble))
+
+
+def _classes(view: View, snapshot: Snapshot) -> Table:
+    grid = Table("class", "target", "TTFT", "TBT", "both", "judged", "lag")
+    for slo_class in view.classes:
+        shares = [snapshot.shares.get((slo_class.name, objective)) for objective in Objective]
+        lag_s = snapshot.gauge(SLO_MAX_LAG, slo_class.name)
+        grid.add_row(
+            slo_class.name,
+            f"{slo_class.target:.0%}",
+            *(_percent(share.attainment if share else None) for share in shares),
+            str(max((share.total for share in shares if share), default=0)),
+            UNKNOWN if lag_s is None else f"{lag_s:.2f} s",
+        )
+    return grid
+
+
+def _tiers(turn: Turn) -> Table:
+    grid = Table("KV", "budget", "used", "headroom", "wished")
+    assert turn.budget is not None
+    for tier, held in ((Tier.HBM, turn.budget.hbm), (Tier.DRAM, turn.budget.dram)):
+        grid.add_row(tier.upper(), *_sizes(held, turn.snapshot.gauge(KV_HEADROOM, tier)))
+    return grid
+
+
+def _sizes(held: TierState, headroom_bytes: float | None) -> list[str]:
+    return [
+        format_bytes(held.allocated_bytes),
+        format_bytes(held.in_use_bytes),
+        UNKNOWN if headroom_bytes is None else format_bytes(max(0, int(headroom_bytes))),
+        format_bytes(held.desired_bytes) if held.pending else "",
+    ]
+
+
+def _requests(snapshot: Snapshot) -> str:
+    states = [f"{state} {int(snapshot.gauge(REQUESTS, state) or 0)}" for state in REQUEST_STATES]
+    moved = [
+        f"{direction} {snapshot.rate(ROTATIONS, direction):.1f}/s, "
+        f"{format_bytes(int(snapshot.rate(ROTATION_BYTES, direction)))}/s"
+        for direction in Direction
+    ]
+    return f"requests: {', '.join(states)}; rotations: {'; '.join(moved)}"
+
+
+def _percent(share: float | None) -> str:
+    return UNKNOWN if share is None else f"{share:.0%}"

@@ -1,0 +1,62 @@
+"""An ASGI app on a socket of our own, inside the operator's event loop.
+
+The socket is bound before anything is served, so a taken port is an error at once, and port 0 is
+resolved before anybody has to be told the address. Signals are never touched: they belong to the
+operator.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+STOP_TIMEOUT_S = 2
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket bound to ``host:port`` (0: any free port).
+
+    Raises:
+        OSError: the port is taken or not allowed.
+    """
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+class _QuietServer(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def serving_app(app: ASGIApp, listener: socket.socket) -> AsyncIterator[str]:
+    """Serve ``app`` on ``listener`` while the context lasts; gives its base URL."""
+    host, port = listener.getsockname()[:2]
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=STOP_TIMEOUT_S,
+    )
+    server = _QuietServer(config)
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        while not server.started and not task.done():
+            await asyncio.sleep(0.01)
+        yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
