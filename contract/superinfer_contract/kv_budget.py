@@ -29,6 +29,19 @@ class TierState(BaseModel):
         return self.desired_bytes != self.allocated_bytes
 
 
+class Activity(BaseModel):
+    """What the budgets have been used for since the runtime started."""
+
+    model_config = ConfigDict(frozen=True)
+
+    rotations_out: int = 0
+    rotations_in: int = 0
+    bytes_out: int = 0
+    bytes_in: int = 0
+    stalls: int = Field(default=0, description="iterations that wanted DRAM that was not there")
+    recompute_preemptions: int = Field(default=0, description="requests that lost their KV")
+
+
 class KvBudget(BaseModel):
     """Answer of GET and PATCH."""
 
@@ -37,6 +50,7 @@ class KvBudget(BaseModel):
     hbm: TierState
     dram: TierState
     pending: bool = Field(description="a change is still taking effect in one of the tiers")
+    activity: Activity = Activity()
     rotation_enabled: bool = True
     rotation_off_reason: str | None = None
 

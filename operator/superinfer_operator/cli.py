@@ -36,6 +36,10 @@ def up(
         Path | None,
         typer.Option(help="File that each decision and step is appended to, as JSON lines."),
     ] = None,
+    json_status: Annotated[
+        Path | None,
+        typer.Option(help="File that always holds the current status as one JSON object."),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address that the runtime listens on.")] = LOOPBACK,
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Instead of spec.server.port.")
@@ -69,7 +73,11 @@ def up(
                     f"{json_events} cannot be written: {error.strerror}",
                     param_hint="--json-events",
                 ) from error
-        screen = Screen(Console(stderr=True))
+        if json_status is not None and not json_status.parent.is_dir():
+            raise typer.BadParameter(
+                f"{json_status.parent} is not a directory", param_hint="--json-status"
+            )
+        screen = Screen(Console(stderr=True), json_status)
         code = asyncio.run(_until_signal(service, options, screen, EventLog(events_file)))
     raise typer.Exit(code)
 

@@ -1,5 +1,6 @@
 """The status of one service, as a table or as one line: pure rendering of a `View`."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -86,6 +87,37 @@ def line(view: View) -> str:
     if turn.trouble:
         parts.append(turn.trouble)
     return " | ".join(parts)
+
+
+def as_json(view: View) -> str:
+    """Return the state for a program: phase, classes, budgets and what they did, last decision."""
+    turn = view.turn
+    decision = turn.decision if turn is not None else None
+    return json.dumps(
+        {
+            "name": view.name,
+            "phase": view.phase,
+            "url": view.url,
+            "restarts": view.restarts,
+            "slo": [
+                {
+                    "class": slo_class.name,
+                    "target": slo_class.target,
+                    **{objective: _counts(turn, slo_class, objective) for objective in Objective},
+                }
+                for slo_class in view.classes
+            ],
+            "kv": turn.budget.model_dump() if turn is not None and turn.budget else None,
+            "last_decision": decision and {"rung": decision.rung, "reason": decision.reason},
+        }
+    )
+
+
+def _counts(
+    turn: Turn | None, slo_class: SloClass, objective: Objective
+) -> dict[str, float] | None:
+    share = turn.snapshot.shares.get((slo_class.name, objective)) if turn is not None else None
+    return None if share is None else {"good": share.good, "total": share.total}
 
 
 def topic(view: View) -> tuple[object, ...]:

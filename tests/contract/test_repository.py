@@ -1,0 +1,35 @@
+"""Rules of the repository that no tool enforces."""
+
+import importlib.util
+import operator
+from pathlib import Path
+
+from superinfer_contract.metrics import ALL
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_operator_folder_never_shadows_the_standard_library() -> None:
+    assert callable(operator.itemgetter)
+    for source_root in ("operator", "runtime", "contract"):
+        assert not (ROOT / source_root / "__init__.py").exists()
+    assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+def test_the_metrics_reference_is_current() -> None:
+    script = ROOT / "tools" / "docs" / "metrics_reference.py"
+    spec = importlib.util.spec_from_file_location("metrics_reference", script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    page = (ROOT / "docs" / "reference" / "metrics.md").read_text()
+    assert page == module.reference(), "run python tools/docs/metrics_reference.py"
+    assert all(metric.name in page for metric in ALL)
+
+
+def test_structures_names_every_module() -> None:
+    page = (ROOT / "docs" / "structures.md").read_text()
+    for package in ("policy", "duplexkv", "engine"):
+        for module in (ROOT / "runtime" / "superinfer_runtime" / package).glob("[a-z]*.py"):
+            assert module.stem in page, f"docs/structures.md does not name {package}/{module.stem}"
