@@ -115,6 +115,11 @@ class BlockLedger:
             and all(state is BlockState.DRAM_ONLY for state in entry.states)
         )
 
+    def has_unmirrored(self, request_id: str, num_full: int) -> bool:
+        """Whether any of the first ``num_full`` blocks is in HBM only."""
+        entry = self._entries.get(request_id)
+        return num_full > (entry.mirror_cursor if entry is not None else 0)
+
     def start_mirror(
         self, wanted: Sequence[tuple[str, Sequence[int], int]], max_copies: int
     ) -> Job | None:

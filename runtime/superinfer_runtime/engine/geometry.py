@@ -45,6 +45,8 @@ def rotation_obstacle(vllm_config: Any, kv_cache_config: Any, config: EngineConf
     groups = kv_cache_config.kv_cache_groups
     if config.kv_cache.dram is None:
         return "no DRAM budget is configured"
+    if vllm_config.device_config.device_type != "cpu":
+        return f"there is no copy engine for {vllm_config.device_config.device_type} devices"
     if not groups:
         return "the model has no KV cache"
     if len(groups) > 1:

@@ -98,7 +98,7 @@ class KvResidency:
     def mirror(self, wanted: Sequence[tuple[str, Sequence[int], int]]) -> None:
         """Mirror full blocks with what the link has left."""
         spare = self._budget.blocks(self.blocks_in_flight(*JobKind))
-        job = self.ledger.start_mirror(wanted, spare) if spare > 0 else None
+        job = self.ledger.start_mirror(wanted, spare) if wanted and spare > 0 else None
         if job is not None:
             self._submit(job)
 

@@ -275,6 +275,18 @@ class RotaScheduler(AsyncScheduler):
             num_present
         )
 
+    def _mirror(self) -> None:
+        ledger = self._residency.ledger
+        wanted: list[tuple[str, list[int], int]] = []
+        for request in self.running:
+            # What is in flight is not written yet.
+            num_written = request.num_computed_tokens - request.num_in_flight_tokens
+            num_full = num_written // self._geometry.block_size
+            if ledger.has_unmirrored(request.request_id, num_full):
+                blocks = self._held_blocks(request.request_id)[:num_full]
+                wanted.append((request.request_id, [b.block_id for b in blocks], num_full))
+        self._residency.mirror(wanted)
+
     def _recompute(self, tracked: Tracked) -> None:
         """Its KV is lost: back to the queue, to be computed again."""
         request = tracked.request
@@ -343,18 +355,7 @@ class RotaScheduler(AsyncScheduler):
         if self._rotation_off_reason is not None:
             return RotationMetadata()
         if self._should_mirror():
-            block_size = self._geometry.block_size
-            self._residency.mirror(
-                [
-                    (
-                        request.request_id,
-                        [block.block_id for block in self._held_blocks(request.request_id)],
-                        # What is in flight is not written yet.
-                        (request.num_computed_tokens - request.num_in_flight_tokens) // block_size,
-                    )
-                    for request in self.running
-                ]
-            )
+            self._mirror()
         return self._residency.take_metadata()
 
     def _update_from_kv_xfer_finished(self, kv_connector_output: KVConnectorOutput) -> None:

@@ -1,0 +1,1 @@
+"""From the scheduler's snapshots to OpenTelemetry: `snapshot` -> `meters` -> `otlp`."""
