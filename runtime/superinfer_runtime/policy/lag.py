@@ -27,7 +27,8 @@ def is_lost(candidate: Candidate, now_s: float) -> bool:
         return now_s - candidate.arrival_s > targets.ttft_s
     if first_s - candidate.arrival_s > targets.ttft_s:
         return True
-    return now_s - first_s > targets.tbt_s * max(candidate.max_tokens - 1, 1)
+    max_tokens = candidate.max_tokens
+    return now_s - first_s > targets.tbt_s * (max_tokens - 1 if max_tokens > 2 else 1)
 
 
 def waiting_lag_s(candidate: Candidate, now_s: float, knobs: SchedulerKnobs) -> float:
@@ -45,10 +46,16 @@ def waiting_lag_s(candidate: Candidate, now_s: float, knobs: SchedulerKnobs) -> 
 def rotary_lag_s(candidate: Candidate, now_s: float, knobs: SchedulerKnobs) -> float:
     """VLT of a request whose KV sits in DRAM; 0 while within tolerance."""
     targets = candidate.targets
+    last_token_s = candidate.last_token_s
     tolerance_s = knobs.beta_tbt * targets.tbt_s
-    if knobs.tbt_credit:
-        tolerance_s += knobs.tbt_credit * max(0.0, candidate.ahead_s(candidate.last_token_s))
-    late_s = now_s - candidate.last_token_s - tolerance_s
+    credit = knobs.tbt_credit
+    first_s = candidate.first_token_s
+    if credit and first_s is not None:
+        # `ahead_s` at the last token, written out: this runs for each rotary request each step.
+        ahead_s = first_s + candidate.num_tokens * targets.tbt_s - last_token_s
+        if ahead_s > 0.0:
+            tolerance_s += credit * ahead_s
+    late_s = now_s - last_token_s - tolerance_s
     if late_s <= 0.0:
         return 0.0
     lag_s = knobs.alpha * late_s * targets.tbt_urgency
@@ -75,4 +82,5 @@ def relegation_bound_s(candidate: Candidate, knobs: SchedulerKnobs) -> float:
 def _aged(lag_s: float, candidate: Candidate, knobs: SchedulerKnobs) -> float:
     targets = candidate.targets
     largest_savable_lag_s = (1 - knobs.beta_ttft) * targets.ttft_s * targets.ttft_urgency
-    return max(0.0, knobs.relegation_ageing * lag_s - largest_savable_lag_s)
+    aged_s = knobs.relegation_ageing * lag_s - largest_savable_lag_s
+    return aged_s if aged_s > 0.0 else 0.0

@@ -7,7 +7,8 @@ SuperInfer's Algorithm 1 (arXiv 2601.20309, section 4.2) with what it leaves ope
    rotations in flight will free, and what the link can move now. The head is chosen even if it does
    not fit: it reserves, blocks accumulate over iterations, and so a large request never starves.
 3. The shortfall is taken from running requests: rotatable, past their minimum run quantum and able
-   to afford a pause; lost ones first, then the longest stint first.
+   to afford a pause as long as those now out have had; lost ones first, then the longest stint
+   first. So rotation throttles itself where it would only trade one miss for another.
 4. What the chosen do not claim goes to requests within tolerance, in order of arrival. They never
    force a rotation.
 5. Running requests' own growth is kept free: if it is short, victims make room for it even when
@@ -88,7 +89,7 @@ def decide(iteration: Iteration, knobs: SchedulerKnobs) -> Decision:
     admitted: list[Candidate] = []
     seats = iteration.free_seats + len(victims)
     for candidate in chosen:
-        if candidate.blocks > available or seats == 0:
+        if candidate.blocks > available or seats <= 0:
             break  # it reserves what is free; nobody behind it may take that away
         admitted.append(candidate)
         available -= candidate.blocks
@@ -97,7 +98,7 @@ def decide(iteration: Iteration, knobs: SchedulerKnobs) -> Decision:
         # First come, first served in what is left: the first that does not fit ends it, or a
         # stream of small requests would starve it.
         for candidate in tolerant:
-            if candidate.blocks > available or seats == 0:
+            if candidate.blocks > available or seats <= 0:
                 break
             admitted.append(candidate)
             available -= candidate.blocks
@@ -131,6 +132,7 @@ def _split(
 ) -> tuple[list[tuple[float, Candidate]], list[Candidate]]:
     """Those that lag (unsorted, with their VLT), and those within tolerance in serving order."""
     now_s = iteration.now_s
+    relegate = knobs.relegate
     lagging: list[tuple[float, Candidate]] = []
     on_time: list[Candidate] = []
     lost: list[Candidate] = []
@@ -142,7 +144,7 @@ def _split(
             lag_s = lag_of(candidate, now_s, knobs)
             if lag_s > 0.0:
                 lagging.append((lag_s, candidate))
-            elif knobs.relegate and is_lost(candidate, now_s):
+            elif relegate and is_lost(candidate, now_s):
                 lost.append(candidate)
             else:
                 on_time.append(candidate)
@@ -168,6 +170,17 @@ def _choose(
     return chosen
 
 
+def _mean_pause_s(iteration: Iteration, knobs: SchedulerKnobs) -> float:
+    """How long those who are out and can still be good have been out: what a victim must expect."""
+    now_s = iteration.now_s
+    pauses_s = [
+        now_s - candidate.last_token_s
+        for candidate in iteration.rotary
+        if not (knobs.relegate and is_lost(candidate, now_s))
+    ]
+    return sum(pauses_s) / len(pauses_s) if pauses_s else 0.0
+
+
 def _victims(
     iteration: Iteration, knobs: SchedulerKnobs, shortfall: int, seats_short: int
 ) -> tuple[list[Candidate], bool]:
@@ -181,17 +194,19 @@ def _victims(
         return [], False
 
     now_s = iteration.now_s
+    quantum_s, relegate, credit = knobs.run_quantum_s, knobs.relegate, knobs.tbt_credit
+    pause_s = quantum_s + _mean_pause_s(iteration, knobs)
     lost: list[Candidate] = []
     affordable: list[Candidate] = []
     last_resort: list[Candidate] = []
     for candidate in iteration.running:
         if not candidate.rotatable:
             continue
-        if now_s - candidate.run_start_s < knobs.run_quantum_s:
+        if now_s - candidate.run_start_s < quantum_s:
             last_resort.append(candidate)
-        elif knobs.relegate and is_lost(candidate, now_s):
+        elif relegate and is_lost(candidate, now_s):
             lost.append(candidate)
-        elif knobs.tbt_credit == 0 or candidate.ahead_s(now_s) >= knobs.run_quantum_s:
+        elif credit == 0 or candidate.ahead_s(now_s) >= pause_s:
             affordable.append(candidate)
         else:
             last_resort.append(candidate)

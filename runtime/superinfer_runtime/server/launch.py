@@ -22,6 +22,7 @@ from superinfer_runtime.server import crash_note
 from superinfer_runtime.server.admin_token import AdminToken
 from superinfer_runtime.server.eligibility import check_arguments, rotation_obstacle
 from superinfer_runtime.server.serving import EngineDied, Service, serve
+from superinfer_runtime.server.start_abort import abort_on_signals
 from superinfer_runtime.server.start_line import start_line
 from superinfer_runtime.server.vllm_args import hbm_argv, rotation_argv
 
@@ -84,6 +85,7 @@ def launch(order: Launch, say: Callable[[str], None], warn: Callable[[str], None
             more += rotation_argv(config, control_socket)
         args = _parsed([*order.argv, *more], order)
         log_non_default_args(args)
+        abort_on_signals(folder)
         note = crash_note.install(folder, DEFAULT_LOGGING_CONFIG)
         with _telemetry(config, args):
             say(start_line(config, order.listener.getsockname(), stock_reason))
@@ -115,7 +117,7 @@ def _parsed(argv: Sequence[str], order: Launch) -> Any:
     from vllm.entrypoints.openai.cli_args import make_arg_parser, validate_parsed_serve_args
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
-    class Parser(FlexibleArgumentParser):  # type: ignore[misc]
+    class Parser(FlexibleArgumentParser):
         def error(self, message: str) -> NoReturn:
             # Without the usage text, which lists some hundred options.
             raise UsageError(f"vLLM's arguments: {message}")
@@ -144,9 +146,11 @@ def _as_config_error(logger: Any) -> Iterator[None]:
         yield
     except (ValueError, TypeError, NotImplementedError) as error:
         logger.debug("configuration refused", exc_info=True)
-        raise ConfigError(
-            f"vLLM refuses the configuration: {crash_note.one_line(error)}"
-        ) from error
+        if isinstance(error, ValidationError):
+            problem = "; ".join(describe(error).splitlines())
+        else:
+            problem = crash_note.one_line(error)
+        raise ConfigError(f"vLLM refuses the configuration: {problem}") from error
 
 
 @contextmanager

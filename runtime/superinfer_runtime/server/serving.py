@@ -12,7 +12,6 @@ endpoint plug-ins cannot wrap routes: hence not through those. A user's own ``--
 """
 
 import asyncio
-import signal
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,7 +72,6 @@ async def serve(
     from vllm.utils.system_utils import set_ulimit
 
     set_ulimit()
-    signal.signal(signal.SIGTERM, _interrupt_start)
     drain = Drain()
     stopping = Stopping(drain, service.config.server.drain_s, say)
     try:
@@ -123,11 +121,6 @@ def add_layers(app: Any, service: Service, drain: Drain, engine_client: Any) -> 
     )
     routes = [*probe_routes(not_ready_reason), *budget.routes]
     app.add_middleware(FrontDoor, routes=routes, drain=drain)
-
-
-def _interrupt_start(*_: object) -> None:
-    # Until the HTTP server runs there is nothing to drain.
-    raise KeyboardInterrupt
 
 
 def _uvicorn_arguments(args: Any) -> dict[str, Any]:

@@ -1,0 +1,147 @@
+"""Meters against the contract, read back with the real SDK."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from superinfer_contract import metrics
+from superinfer_contract.slo import SloClass
+from superinfer_runtime.telemetry.meters import SloMeters
+from superinfer_runtime.telemetry.snapshot import EngineSnapshot
+
+CLASSES = (
+    SloClass(name="chat", ttft_s=0.37, tbt_s=0.04, default=True),
+    SloClass(name="batch", ttft_s=60, tbt_s=1),
+)
+
+
+class Read:
+    """Meters and what a reader sees of them."""
+
+    def __init__(self) -> None:
+        self._reader = InMemoryMetricReader()
+        self.provider = MeterProvider([self._reader], shutdown_on_exit=False)
+        self.meters = SloMeters(self.provider.get_meter("test"), CLASSES, "tiny")
+
+    def metrics(self) -> dict[str, Any]:
+        data = self._reader.get_metrics_data()
+        if data is None:
+            return {}
+        return {
+            metric.name: metric
+            for resource in data.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }
+
+    def points(self, name: str) -> dict[frozenset[tuple[str, Any]], Any]:
+        return {
+            frozenset((point.attributes or {}).items()): point
+            for point in self.metrics()[name].data.data_points
+        }
+
+
+@pytest.fixture
+def read() -> Iterator[Read]:
+    made = Read()
+    yield made
+    made.provider.shutdown()
+
+
+def labels(**attributes: str) -> frozenset[tuple[str, Any]]:
+    keys = {
+        "slo": metrics.Attribute.SLO_CLASS,
+        "objective": metrics.Attribute.OBJECTIVE,
+        "outcome": metrics.Attribute.OUTCOME,
+        "tier": metrics.Attribute.TIER,
+        "direction": metrics.Attribute.DIRECTION,
+        "state": metrics.Attribute.STATE,
+        "model": metrics.Attribute.MODEL,
+    }
+    return frozenset((keys[name].value, value) for name, value in attributes.items())
+
+
+def test_all_and_only_the_contracts_metrics_are_sent(read: Read, snapshot: EngineSnapshot) -> None:
+    read.meters.record(snapshot)
+    sent = read.metrics()
+    assert set(sent) == {metric.name for metric in metrics.ALL}
+    for metric in metrics.ALL:
+        assert sent[metric.name].unit == metric.unit
+        assert sent[metric.name].description == metric.description
+        kind = type(sent[metric.name].data).__name__
+        assert kind == {"counter": "Sum", "gauge": "Gauge", "histogram": "Histogram"}[metric.kind]
+        if metric.kind is metrics.Kind.COUNTER:
+            assert sent[metric.name].data.is_monotonic
+        allowed = {attribute.value for attribute in metric.attributes}
+        for point in sent[metric.name].data.data_points:
+            assert set(point.attributes or {}) == allowed
+
+
+def test_before_the_first_snapshot_nothing_is_claimed(read: Read) -> None:
+    assert read.metrics() == {}
+
+
+def test_levels_and_totals_are_the_last_snapshots(read: Read, snapshot: EngineSnapshot) -> None:
+    read.meters.record(replace(snapshot, num_rotary=9))
+    read.meters.record(snapshot)
+    states = read.points(metrics.REQUESTS.name)
+    assert states[labels(state="rotary")].value == 1
+    assert states[labels(state="running")].value == 3
+    assert read.points(metrics.ROTATION_BYTES.name)[labels(direction="in")].value == 600
+    assert read.points(metrics.KV_USED.name)[labels(tier="dram")].value == 500
+    assert read.points(metrics.SLO_MAX_LAG.name)[labels(slo="all")].value == 1.5
+    assert read.points(metrics.RECOMPUTE_PREEMPTIONS.name)[labels()].value == 5
+    # Not measured yet is not zero.
+    assert list(read.points(metrics.LINK_BANDWIDTH.name)) == [labels(direction="out")]
+
+
+def test_each_objective_is_counted_when_it_is_known(read: Read, snapshot: EngineSnapshot) -> None:
+    read.meters.record(replace(snapshot, finish_samples=()))
+    judged = read.points(metrics.SLO_REQUESTS.name)
+    assert {dict(key)[metrics.Attribute.OBJECTIVE.value] for key in judged} == {"ttft"}
+    read.meters.record(replace(snapshot, ttft_samples=()))
+    judged = read.points(metrics.SLO_REQUESTS.name)
+    for slo, objective, outcome in (
+        ("chat", "ttft", "good"),
+        ("batch", "ttft", "bad"),
+        ("chat", "tbt", "good"),
+        ("chat", "joint", "good"),
+        ("batch", "joint", "bad"),
+    ):
+        assert judged[labels(slo=slo, objective=objective, outcome=outcome)].value == 1
+    assert labels(slo="batch", objective="joint", outcome="good") not in judged
+
+
+def test_histograms_have_the_objectives_as_edges(read: Read, snapshot: EngineSnapshot) -> None:
+    read.meters.record(snapshot)
+    chat = read.points(metrics.TTFT.name)[labels(slo="chat", model="tiny")]
+    assert chat.explicit_bounds == tuple(sorted({*metrics.TTFT.buckets, 0.37, 60.0}))
+    below = chat.explicit_bounds.index(0.37)
+    assert sum(chat.bucket_counts[: below + 1]) == 1  # 0.3 s is within 0.37 s
+    tpot = read.points(metrics.TPOT.name)
+    assert {0.04, 1.0} <= set(tpot[labels(slo="chat", model="tiny")].explicit_bounds)
+    assert labels(slo="batch", model="tiny") not in tpot  # a lone token has no gap
+    duration = read.points(metrics.REQUEST_DURATION.name)[labels(slo="batch", model="tiny")]
+    assert duration.explicit_bounds == metrics.REQUEST_DURATION.buckets
+    assert duration.sum == 71.0
+
+
+@given(st.lists(st.booleans(), max_size=30))
+def test_good_and_bad_add_up_to_what_was_judged(outcomes: list[bool]) -> None:
+    from superinfer_runtime.telemetry.snapshot import TierSnapshot, TtftSample
+
+    read = Read()
+    tier = TierSnapshot(0, 0, 0, 0, 0, 0, 1)
+    for good in outcomes:
+        sample = TtftSample("chat", 1.0, good)
+        read.meters.record(
+            EngineSnapshot(rotation_off_reason=None, hbm=tier, dram=tier, ttft_samples=(sample,))
+        )
+    points = read.points(metrics.SLO_REQUESTS.name).values() if outcomes else ()
+    assert sum(point.value for point in points) == len(outcomes)
+    read.provider.shutdown()

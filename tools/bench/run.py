@@ -1,0 +1,94 @@
+"""`make bench`: what the policy, the ledger and the CPU copy engine cost on this machine.
+
+python tools/bench/run.py --output out/bench.json
+"""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from pathlib import Path
+
+from cpu_rotation import cpu_rotation
+from ledger_rate import ledger_ops_per_s
+from policy_time import decision_times_ms
+from rich.console import Console
+from rich.table import Table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=Path("out/bench.json"))
+    output: Path = parser.parse_args().output
+    log = Console(stderr=True)
+    log.print("policy decisions ...")
+    contended = decision_times_ms(contended=True)
+    uncontended = decision_times_ms(contended=False)
+    log.print("ledger ...")
+    ledger = ledger_ops_per_s()
+    log.print("CPU rotation ...")
+    result = {
+        "policy_decision_ms": contended,
+        "policy_decision_uncontended_ms": uncontended,
+        "ledger_ops_per_s": ledger,
+        "cpu_rotation": cpu_rotation(),
+        "machine": machine(),
+    }
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(result, indent=2) + "\n")
+    show(result, Console())
+    log.print(f"written to {output}")
+
+
+def machine() -> dict[str, object]:
+    """What the figures were measured on."""
+    return {
+        "cores": os.cpu_count(),
+        "cpu_model": _cpu_model(),
+        "architecture": platform.machine(),
+        "python": platform.python_version(),
+        "load_average": round(os.getloadavg()[0], 2),
+    }
+
+
+def show(result: dict[str, object], console: Console) -> None:
+    decisions = Table("requests", "", "p50", "p99", "p99, CPU time", title="one decision, ms")
+    for key, label in (
+        ("policy_decision_ms", "contended"),
+        ("policy_decision_uncontended_ms", "uncontended"),
+    ):
+        by_size = result[key]
+        assert isinstance(by_size, dict)
+        for size, times in by_size.items():
+            cells = (times["p50"], times["p99"], times["p99_cpu"])
+            decisions.add_row(f"{int(size):,}", label, *(f"{cell:.3f}" for cell in cells))
+    console.print(decisions)
+    console.print(f"ledger: {result['ledger_ops_per_s']:,} block operations a second")
+    headings = ("segment", "plain", "plain by segment", "one way", "ratio", "duplex", "ratio")
+    rotation = Table(*headings, title="CPU rotation, GB/s")
+    speeds = result["cpu_rotation"]
+    assert isinstance(speeds, dict)
+    for segment, speed in speeds.items():
+        rotation.add_row(
+            segment,
+            f"{speed['plain_gb_per_s']:.2f}",
+            f"{speed['plain_by_segment_gb_per_s']:.2f}",
+            f"{speed['one_way_gb_per_s']:.2f}",
+            f"{speed['one_way_ratio']:.2f}",
+            f"{speed['duplex_gb_per_s']:.2f}",
+            f"{speed['duplex_ratio']:.2f}",
+        )
+    console.print(rotation)
+
+
+def _cpu_model() -> str:
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+if __name__ == "__main__":
+    main()
