@@ -15,7 +15,8 @@ setup: .venv/.installed  ## install the pinned stack into .venv (downloads once,
 .venv/.installed: requirements/cpu.lock requirements/bootstrap.lock pyproject.toml
 	@tools/check-system
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--require-hashes -r requirements/bootstrap.lock
 	$(BIN)/uv pip install --python $(BIN)/python --no-deps --require-hashes -r requirements/cpu.lock
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation -e .
 	@touch $@

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 DEFAULT_STD = 0.08
+DEFAULT_LAYERS = 4
 SERVED_NAME = "superinfer-tiny"
 KV_CACHE_ARGUMENT = "kv-cache-memory-bytes"
 ENGINE_DEFAULTS: Mapping[str, Any] = {
@@ -30,7 +31,6 @@ _FORMAT = 1
 _SEED = 20601309
 _VOCAB = 512
 _HIDDEN = 128
-_LAYERS = 4
 _HEADS = 4
 _KV_HEADS = 2
 _INTERMEDIATE = 256
@@ -43,25 +43,28 @@ _CHAT_TEMPLATE = (
 )
 
 
-def ensure_tiny_model(std: float = DEFAULT_STD, cache: Path | None = None) -> Path:
+def ensure_tiny_model(
+    std: float = DEFAULT_STD, cache: Path | None = None, num_layers: int = DEFAULT_LAYERS
+) -> Path:
     """Return the folder of the model, making it first if it is not in the cache.
 
     Args:
         std: standard deviation of the weights.
         cache: folder of the cache; default ``$XDG_CACHE_HOME`` or ``~/.cache``, below
             ``superinfer``.
+        num_layers: depth; a deeper model takes longer a step and more KV a token.
 
     Raises:
         OSError: the cache cannot be written.
     """
     root = cache if cache is not None else _default_cache()
-    target = root / f"tiny-qwen2-{_version(std)}"
+    target = root / f"tiny-qwen2-{_version(std, num_layers)}"
     if target.is_dir():
         return target
     root.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=".tiny-", dir=root))
     try:
-        _write(partial, std)
+        _write(partial, std, num_layers)
         partial.chmod(0o755)
         try:
             partial.rename(target)  # in one step: a reader never sees half a model
@@ -78,12 +81,12 @@ def _default_cache() -> Path:
     return (Path(home) if home else Path.home() / ".cache") / "superinfer"
 
 
-def _version(std: float) -> str:
-    what = [_FORMAT, _SEED, std, _config(), _CHAT_TEMPLATE]
+def _version(std: float, num_layers: int) -> str:
+    what = [_FORMAT, _SEED, std, _config(num_layers), _CHAT_TEMPLATE]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _config() -> dict[str, Any]:
+def _config(num_layers: int) -> dict[str, Any]:
     return {
         "architectures": ["Qwen2ForCausalLM"],
         "model_type": "qwen2",
@@ -96,7 +99,7 @@ def _config() -> dict[str, Any]:
         "intermediate_size": _INTERMEDIATE,
         "max_position_embeddings": _CONTEXT,
         "num_attention_heads": _HEADS,
-        "num_hidden_layers": _LAYERS,
+        "num_hidden_layers": num_layers,
         "num_key_value_heads": _KV_HEADS,
         "rms_norm_eps": 1e-6,
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
@@ -106,11 +109,11 @@ def _config() -> dict[str, Any]:
     }
 
 
-def _write(folder: Path, std: float) -> None:
+def _write(folder: Path, std: float, num_layers: int) -> None:
     def write_json(name: str, data: object) -> None:
         (folder / name).write_text(json.dumps(data, indent=2) + "\n")
 
-    write_json("config.json", _config())
+    write_json("config.json", _config(num_layers))
     write_json("generation_config.json", {"eos_token_id": [_END_OF_TEXT, _IM_END]})
     write_json(
         "tokenizer_config.json",
@@ -125,7 +128,7 @@ def _write(folder: Path, std: float) -> None:
         },
     )
     _write_tokenizer(folder / "tokenizer.json")
-    _write_weights(folder / "model.safetensors", std)
+    _write_weights(folder / "model.safetensors", std, num_layers)
 
 
 def _write_tokenizer(path: Path) -> None:
@@ -142,7 +145,7 @@ def _write_tokenizer(path: Path) -> None:
     tokenizer.save(str(path))
 
 
-def _write_weights(path: Path, std: float) -> None:
+def _write_weights(path: Path, std: float, num_layers: int) -> None:
     import numpy as np
     from safetensors.numpy import save_file
 
@@ -154,7 +157,7 @@ def _write_weights(path: Path, std: float) -> None:
     ones = np.ones(_HIDDEN, np.float32)
     kv_width = _HIDDEN // _HEADS * _KV_HEADS
     weights = {"model.embed_tokens.weight": normal(_VOCAB, _HIDDEN), "model.norm.weight": ones}
-    for layer in range(_LAYERS):
+    for layer in range(num_layers):
         name = f"model.layers.{layer}"
         weights[f"{name}.input_layernorm.weight"] = ones
         weights[f"{name}.post_attention_layernorm.weight"] = ones

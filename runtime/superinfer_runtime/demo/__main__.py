@@ -45,9 +45,9 @@ def main(
     folder.mkdir(parents=True, exist_ok=True)
     scenario = Scenario()
     console.print("[bold]SuperInfer demo[/]: one load, one KV budget, two schedulers (CPU, no GPU)")
-    ensure_tiny_model()
+    model = ensure_tiny_model(num_layers=scenario.num_layers)
     try:
-        outcome = _run(scenario, folder)
+        outcome = _run(scenario, model, folder)
     except DemoFailed as error:
         console.print(f"error: {error}", markup=False)
         sys.exit(exit_codes.FAILURE)
@@ -64,7 +64,7 @@ def main(
     sys.exit(exit_codes.FAILURE if shortcomings else exit_codes.OK)
 
 
-def _run(scenario: Scenario, folder: Path) -> Outcome:
+def _run(scenario: Scenario, model: Path, folder: Path) -> Outcome:
     console.print(
         f"KV budget: HBM {format_bytes(scenario.hbm_bytes)}, fixed; RotaSched adds DRAM, "
         f"{format_bytes(scenario.dram_initial_bytes)} to begin with, resized by the operator"
@@ -74,7 +74,7 @@ def _run(scenario: Scenario, folder: Path) -> Outcome:
             f"class {load_class.name}: {load_class.share:.0%} of requests, first token within "
             f"{load_class.ttft_s:g} s, then one each {load_class.tbt_s * 1e3:g} ms on average"
         )
-    with _serving(scenario, "stock", folder) as stock_service:
+    with _serving(scenario, model, "stock", folder) as stock_service:
         saturated = _offer(stock_service, scenario.saturating_load(), "saturating load")
         capacity = saturated.total.completed / saturated.duration_s
         request_rate = max(capacity * scenario.load_share, _MIN_REQUEST_RATE)
@@ -86,7 +86,7 @@ def _run(scenario: Scenario, folder: Path) -> Outcome:
         )
         load = scenario.load(request_rate)
         stock = _offer(stock_service, load, "stock vLLM")
-    with _serving(scenario, "rotasched", folder) as rota_service:
+    with _serving(scenario, model, "rotasched", folder) as rota_service:
         _offer(rota_service, scenario.saturating_load(), "saturating load, to warm up as before")
         rotasched = _offer(rota_service, load, "RotaSched")
         time.sleep(2.0)  # let the last telemetry arrive
@@ -94,7 +94,7 @@ def _run(scenario: Scenario, folder: Path) -> Outcome:
     return Outcome(scenario, request_rate, stock, rotasched, status["kv"]["activity"], events)
 
 
-def _serving(scenario: Scenario, policy: str, folder: Path) -> ServiceProcess:
+def _serving(scenario: Scenario, model: Path, policy: str, folder: Path) -> ServiceProcess:
     said_s = 0.0
 
     def on_wait(waited_s: float) -> None:
@@ -104,7 +104,7 @@ def _serving(scenario: Scenario, policy: str, folder: Path) -> ServiceProcess:
             console.print(f"  ... vLLM is starting ({waited_s:.0f} s)")
 
     console.print(f"starting the service, policy {policy}")
-    return ServiceProcess(scenario.service(policy, free_port()), folder / policy, on_wait)
+    return ServiceProcess(scenario.service(policy, free_port(), model), folder / policy, on_wait)
 
 
 def _offer(service: ServiceProcess, load: Workload, title: str) -> Report:

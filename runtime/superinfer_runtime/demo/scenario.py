@@ -7,6 +7,7 @@ machine as on a fast one.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from superinfer_runtime.bench.arrivals import ArrivalProcess
@@ -21,16 +22,19 @@ SERVICE_NAME = "demo"
 class Scenario:
     """Sizes in bytes and tokens, times in seconds."""
 
-    hbm_bytes: int = 4 * MIB
-    dram_initial_bytes: int = 2 * MIB
-    dram_max_bytes: int = 32 * MIB
-    dram_step_bytes: int = 4 * MIB
-    slab_bytes: int = MIB
-    input_tokens: int = 160
-    output_tokens: int = 220
+    num_layers: int = 24
+    """Deep and thin: like a real model on a GPU, a step takes about as long for one request as for
+    eight, and so long that HTTP beside it does not matter."""
+    hbm_bytes: int = 24 * MIB
+    dram_initial_bytes: int = 12 * MIB
+    dram_max_bytes: int = 240 * MIB
+    dram_step_bytes: int = 24 * MIB
+    slab_bytes: int = 6 * MIB
+    input_tokens: int = 128
+    output_tokens: int = 120
     range_ratio: float = 0.4
     duration_s: float = 40.0
-    load_share: float = 1.0
+    load_share: float = 1.5
     """Arrival rate as a share of what stock vLLM serves when saturated."""
     burstiness: float = 0.5
     """Shape of the Gamma arrivals: below 1 is burstier than Poisson."""
@@ -60,7 +64,7 @@ class Scenario:
             "disable-uvicorn-access-log": True,
         }
 
-    def service(self, policy: str, port: int) -> dict[str, Any]:
+    def service(self, policy: str, port: int, model: Path) -> dict[str, Any]:
         """The service as a `SuperInferService`, the schema that Kubernetes uses."""
         return {
             "apiVersion": "superinfer.dev/v1alpha1",
@@ -68,6 +72,7 @@ class Scenario:
             "metadata": {"name": SERVICE_NAME},
             "spec": {
                 "policy": policy,
+                "model": {"path": str(model)},
                 "engine": {"args": self.engine_args},
                 "sloClasses": [
                     {
@@ -95,7 +100,7 @@ class Scenario:
                 "budget": {
                     "windowSeconds": 6,
                     "minEvents": 5,
-                    "cooldownSeconds": 2,
+                    "cooldownSeconds": 6,
                     "timeoutSeconds": 15,
                 },
             },
