@@ -20,6 +20,14 @@ SetVariable = Callable[[str, str], None]
 TOKEN = {"Authorization": SecretStr("Bearer secret")}
 
 
+@pytest.fixture
+def heard(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What is logged, whether or not vLLM (once imported) keeps its loggers from the root."""
+    monkeypatch.setattr(logging.getLogger("vllm"), "propagate", True)
+    with caplog.at_level(logging.INFO), caplog.at_level(logging.INFO, "vllm"):
+        yield caplog
+
+
 def push(config: TelemetryConfig, snapshot: EngineSnapshot) -> None:
     """Record one snapshot; shutting down sends it, long before the interval ends."""
     provider = meter_provider(config)
@@ -108,7 +116,7 @@ def test_a_refusing_collector_is_warned_about_once(
     http_collector: Any,
     snapshot: EngineSnapshot,
     otel_environment: SetVariable,
-    caplog: pytest.LogCaptureFixture,
+    heard: Any,
 ) -> None:
     http_collector.fails = True
     provider = meter_provider(
@@ -116,12 +124,11 @@ def test_a_refusing_collector_is_warned_about_once(
     )
     assert provider is not None
     SloMeters(provider.get_meter("test"), (PAPER_DEFAULT_CLASS,), "tiny").record(snapshot)
-    with caplog.at_level(logging.INFO):
-        for _ in range(3):
-            provider.force_flush()
-        http_collector.fails = False
-        shutdown(provider)
-    said = [record.getMessage() for record in caplog.records]
+    for _ in range(3):
+        provider.force_flush()
+    http_collector.fails = False
+    shutdown(provider)
+    said = [record.getMessage() for record in heard.records]
     assert said == [
         "telemetry cannot be delivered (refused or not reachable); still trying",
         "telemetry is delivered again",
@@ -142,14 +149,12 @@ class Raising(MetricExporter):
         return None
 
 
-def test_an_exporter_that_raises_disturbs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_exporter_that_raises_disturbs_nothing(heard: Any) -> None:
     exporter = QuietExporter(Raising())
-    with caplog.at_level(logging.INFO):
-        assert exporter.export(None) is MetricExportResult.FAILURE  # type: ignore[arg-type]
-    assert [record.getMessage() for record in caplog.records] == [
+    assert exporter.export(None) is MetricExportResult.FAILURE  # type: ignore[arg-type]
+    assert [record.getMessage() for record in heard.records] == [
         "telemetry cannot be delivered (RuntimeError: broken); still trying"
     ]
-    with caplog.at_level(logging.INFO):
-        # Another exporter's records are not ours to drop.
-        logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter").error("heard")
-    assert caplog.records[-1].getMessage() == "heard"
+    # Another exporter's records are not ours to drop.
+    logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter").error("heard")
+    assert heard.records[-1].getMessage() == "heard"
