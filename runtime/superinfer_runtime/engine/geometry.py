@@ -29,10 +29,12 @@ class KvGeometry:
         """From a `VllmConfig` and a `KVCacheConfig`."""
         world_size = vllm_config.parallel_config.world_size
         worker_bytes = sum(tensor.size for tensor in kv_cache_config.kv_cache_tensors)
-        block_bytes = worker_bytes // kv_cache_config.num_blocks * world_size
+        # A model without KV has neither groups nor tensors; then no size is ever used.
+        groups = kv_cache_config.kv_cache_groups
+        block_bytes = max(worker_bytes // kv_cache_config.num_blocks * world_size, 1)
         return cls(
             num_blocks=kv_cache_config.num_blocks - 1,
-            block_size=kv_cache_config.kv_cache_groups[0].kv_cache_spec.block_size,
+            block_size=groups[0].kv_cache_spec.block_size if groups else 1,
             block_bytes=block_bytes,
             slots_per_slab=max(config.kv_cache.slab_bytes // block_bytes, 1),
             world_size=world_size,
