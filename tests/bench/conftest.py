@@ -3,14 +3,13 @@
 import asyncio
 import json
 import os
-import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
+from loopback_server import serving
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -88,28 +87,9 @@ class FakeEndpoint:
 @pytest.fixture
 def endpoint() -> Iterator[FakeEndpoint]:
     fake = FakeEndpoint()
-    server = uvicorn.Server(
-        uvicorn.Config(
-            fake.app(),
-            host="127.0.0.1",
-            port=0,
-            log_level="error",
-            lifespan="off",
-            ws="none",
-            timeout_graceful_shutdown=0,
-        )
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    waiting = threading.Event()
-    while not server.started:
-        assert thread.is_alive()
-        waiting.wait(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    fake.url = f"http://127.0.0.1:{port}"
-    yield fake
-    server.should_exit = True
-    thread.join(10)
+    with serving(fake.app()) as url:
+        fake.url = url
+        yield fake
 
 
 @pytest.fixture(scope="session")

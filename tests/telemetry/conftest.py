@@ -1,6 +1,5 @@
 """Snapshots to feed meters with, and the real collectors' side of OTLP on loopback."""
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from dataclasses import dataclass, field
@@ -8,7 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
-import uvicorn
+from loopback_server import serving
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
@@ -97,22 +96,9 @@ def http_collector() -> Iterator[Collector]:
         return Response(answer, media_type="application/x-protobuf")
 
     app = Starlette(routes=[Route("/v1/metrics", receive, methods=["POST"])])
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app, port=0, log_level="error", lifespan="off", ws="none", timeout_graceful_shutdown=1
-        )
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    pause = threading.Event()
-    while not server.started:
-        assert thread.is_alive()
-        pause.wait(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    collector.endpoint = f"http://127.0.0.1:{port}"
-    yield collector
-    server.should_exit = True
-    thread.join(10)
+    with serving(app) as url:
+        collector.endpoint = url
+        yield collector
 
 
 @pytest.fixture

@@ -50,8 +50,6 @@ class KvResidency:
         self.ledger = BlockLedger(self.slots, geometry.block_size)
         self.out = DirectionTotals()
         self.into = DirectionTotals()
-        self.copy_failures = 0
-        self.slab_error: str | None = None
         self._pool = block_pool
         self._budget = transfer_budget
         self._jobs: list[CopyJob] = []
@@ -114,7 +112,6 @@ class KvResidency:
         """Take one step's report; jobs count as done once every rank has acknowledged them."""
         world = self.geometry.world_size
         self._record_copies(report, world)
-        self.slab_error = report.slab_error or self.slab_error
         self._slabs_gone.update(report.slabs_gone)
         for slab in _complete(self._slabs_gone, world):
             self.slots.slab_gone(slab)
@@ -130,7 +127,6 @@ class KvResidency:
         for job_id in _complete(self._done, world):
             ok = job_id not in self._failed
             self._failed.discard(job_id)
-            self.copy_failures += not ok
             finished = self.ledger.finish(job_id, ok=ok)
             del self._kinds[job_id]
             self._unpin(finished.unpin)

@@ -167,6 +167,8 @@ class RotatingScheduler(AsyncScheduler):
     def _update_from_kv_xfer_finished(self, kv_connector_output: KVConnectorOutput) -> None:
         report = kv_connector_output.kv_connector_worker_meta
         if isinstance(report, WorkerReport):
+            if report.slab_error is not None:
+                logger.warning("DRAM stays at what there is: %s", report.slab_error)
             outcome = self._residency.apply(report)
             lost = set(outcome.lost)
             # vLLM's own bookkeeping of loads; an aborted request's blocks are freed by it here.
