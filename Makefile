@@ -1,14 +1,15 @@
 # Each target does its own set-up: `make demo` and `make test` are all that a fresh machine needs.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+GPU_BIN := .venv-gpu/bin
 export HF_HUB_OFFLINE := 1
 export VLLM_NO_USAGE_STATS := 1
 export VLLM_HOST_IP := 127.0.0.1
 
-.PHONY: help setup demo test check lint types bench lock clean
+.PHONY: help setup setup-gpu controlplane demo cluster test check lint types bench simulate validate bench-gpu record-gpu check-gpu lock clean
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 setup: .venv/.installed  ## install the pinned stack into .venv (downloads once, then cached)
 
@@ -21,14 +22,31 @@ setup: .venv/.installed  ## install the pinned stack into .venv (downloads once,
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
+setup-gpu: .venv-gpu/.installed  ## the same with stock vLLM for CUDA, into .venv-gpu
+
+.venv-gpu/.installed: requirements/gpu.lock requirements/bootstrap.lock pyproject.toml
+	@command -v nvidia-smi >/dev/null || { echo "no NVIDIA GPU here: nvidia-smi is missing" >&2; exit 1; }
+	@test -x $(GPU_BIN)/python || $(PYTHON) -m venv .venv-gpu
+	@test -x $(GPU_BIN)/uv || $(GPU_BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--require-hashes -r requirements/bootstrap.lock
+	$(GPU_BIN)/uv pip install --python $(GPU_BIN)/python --no-deps --require-hashes -r requirements/gpu.lock
+	$(GPU_BIN)/uv pip install --python $(GPU_BIN)/python --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+controlplane:  ## etcd and Kubernetes' binaries for tests and `make cluster` (built once, then cached)
+	@tools/controlplane/build
+
+cluster: setup controlplane  ## the operator on a real Kubernetes API server, pods as processes (needs root)
+	PYTHONPATH=tests/testbed $(BIN)/python tools/cluster/demo.py --output out/cluster.json
+
 demo: setup  ## the main job: stock vLLM against RotaSched on this CPU, budgets resized by telemetry
 	$(BIN)/python -m superinfer_runtime.demo --output out/demo.json
 
-test: setup lint types  ## everything that CI runs
+test: setup controlplane lint types  ## everything that CI runs
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 check: setup lint types  ## the loop to work in: all but what imports vLLM or starts servers
-	$(BIN)/pytest -n 2 --dist loadgroup -q -m "not e2e" --ignore tests/engine --ignore tests/telemetry/test_telemetry_stat_logger.py
+	$(BIN)/pytest -n 2 --dist loadgroup -q -m "not e2e and not cluster and not slow" --ignore tests/engine --ignore tests/telemetry/test_telemetry_stat_logger.py
 
 lint: setup  ## ruff and import layers
 	$(BIN)/ruff format --check .
@@ -38,13 +56,30 @@ lint: setup  ## ruff and import layers
 types: setup  ## mypy, strict
 	$(BIN)/mypy
 
-bench: setup  ## policy decision time, ledger rate, CPU rotation bandwidth
-	$(BIN)/python tools/bench/run.py --output out/bench.json
+bench: setup controlplane  ## policy decision time, ledger rate, CPU rotation bandwidth, operator with 200 services
+	PYTHONPATH=tests/testbed $(BIN)/python tools/bench/run.py --output out/bench.json
 
-lock: setup  ## remake requirements/*.lock from cpu.in
+simulate: setup  ## the paper's grid and the highest rates of four policies on virtual time, into out/simulate.*
+	$(BIN)/python tools/simulate/run.py --output out/simulate.json
+
+validate: setup  ## simulated runs against real ones on this CPU, and against figures of an H200
+	$(BIN)/python tools/validate/run.py --output out/validate.json
+
+bench-gpu: setup-gpu  ## KV rotation on this machine's GPU beside plain copies, and what decoding loses by it
+	$(GPU_BIN)/python tools/bench/gpu/run.py --output out/bench-gpu.json
+
+record-gpu: setup-gpu  ## bench and parity of two GPUs, recorded in benchmarks/results
+	$(GPU_BIN)/python tools/bench/gpu/record.py
+
+check-gpu: setup-gpu  ## parity, leaks, faults and live resizes on this machine's GPU
+	$(GPU_BIN)/python tests/gpu/gpu_checks.py --json out/check-gpu.json
+
+lock: setup  ## remake requirements/*.lock from cpu.in and gpu.in
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate requirements/gpu.in -o requirements/gpu.lock
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --override requirements/overrides.txt --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate requirements/cpu.in -o requirements/cpu.lock
 	awk '/^uv==/{on=1} on{print; if ($$0 !~ /\\$$/) exit}' requirements/cpu.lock > requirements/bootstrap.lock
 
 clean:  ## remove what was made here; the download cache stays
-	rm -rf .venv out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-gpu out .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -9,5 +9,8 @@ FAILURE = 1
 USAGE = 2
 """The command line is wrong (an unknown option, a missing argument)."""
 
+TARGETS_MISSED = 3
+"""`superinfer plan`: the service misses a target of its SLO classes."""
+
 CONFIG = 78
 """The configuration is refused (EX_CONFIG): malformed, contradictory, beyond the machine."""

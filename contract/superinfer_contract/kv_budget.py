@@ -5,11 +5,17 @@ whole DRAM slabs). A PATCH states the wished-for budget and is idempotent; growi
 take effect as memory is pinned or drains; until then ``pending`` is true.
 """
 
+from typing import Annotated
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from superinfer_contract.quantity import ByteQuantity
 
 PATH = "/v1/kv/budget"
+MIN_CLASS_SHARE = 0.05
+
+ClassShare = Annotated[float, Field(ge=MIN_CLASS_SHARE, le=1)]
+"""Share of the HBM budget that the requests of one SLO class may hold."""
 
 
 class TierState(BaseModel):
@@ -50,6 +56,9 @@ class KvBudget(BaseModel):
     hbm: TierState
     dram: TierState
     pending: bool = Field(description="a change is still taking effect in one of the tiers")
+    class_shares: dict[str, float] = Field(
+        default={}, description="share of the HBM budget that each SLO class may hold"
+    )
     activity: Activity = Activity()
     rotation_enabled: bool = True
     rotation_off_reason: str | None = None
@@ -62,9 +71,12 @@ class KvBudgetPatch(BaseModel):
 
     hbm_bytes: ByteQuantity | None = None
     dram_bytes: ByteQuantity | None = None
+    class_shares: dict[str, ClassShare] | None = Field(
+        default=None, description="by SLO class; the classes left out stay as they are"
+    )
 
     @model_validator(mode="after")
     def _names_a_tier(self) -> "KvBudgetPatch":
-        if self.hbm_bytes is None and self.dram_bytes is None:
-            raise ValueError("name at least one of hbm_bytes, dram_bytes")
+        if self.hbm_bytes is None and self.dram_bytes is None and not self.class_shares:
+            raise ValueError("name at least one of hbm_bytes, dram_bytes, class_shares")
         return self

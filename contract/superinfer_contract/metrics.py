@@ -57,6 +57,10 @@ class Direction(StrEnum):
     IN = "in"
 
 
+DUPLEX = "duplex"
+"""`Attribute.DIRECTION` of what was measured with both directions at once, summed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One instrument: OTLP name, UCUM unit, what it counts, and its attributes."""
@@ -114,6 +118,13 @@ REQUEST_DURATION = Metric(
     (Attribute.SLO_CLASS, Attribute.MODEL),
     _DURATION_BUCKETS,
 )
+SLO_CLASS_SHARE = Metric(
+    "superinfer.slo.class.share",
+    Kind.GAUGE,
+    "1",
+    "Share of the HBM budget that the requests of a class may hold",
+    (Attribute.SLO_CLASS,),
+)
 SLO_REQUESTS = Metric(
     "superinfer.slo.requests",
     Kind.COUNTER,
@@ -168,6 +179,25 @@ LINK_BANDWIDTH = Metric(
     "By/s",
     "Measured bandwidth of the link between HBM and DRAM",
     (Attribute.DIRECTION,),
+)
+LINK_CALIBRATED = Metric(
+    "superinfer.kv.link.calibrated",
+    Kind.GAUGE,
+    "By/s",
+    "Bandwidth of the link as measured at start: out, in, and duplex (both at once, summed)",
+    (Attribute.DIRECTION,),
+)
+LINK_CROSSOVER = Metric(
+    "superinfer.kv.link.crossover",
+    Kind.GAUGE,
+    "By",
+    "Smallest segment that copy engines move as fast as the GPU's SMs gather and scatter it",
+)
+COPY_FAILURES = Metric(
+    "superinfer.kv.copy.failures",
+    Kind.COUNTER,
+    "{job}",
+    "Copy jobs that failed or got stuck; the requests concerned are computed again",
 )
 KV_BUDGET = Metric(
     "superinfer.kv.budget", Kind.GAUGE, "By", "KV budget in force", (Attribute.TIER,)

@@ -1,6 +1,7 @@
 """Byte quantities as Kubernetes writes them: ``512Mi``, ``1.5Gi``, ``400G``, or a plain number."""
 
 import re
+from decimal import Decimal
 from typing import Annotated
 
 from pydantic import BeforeValidator
@@ -31,9 +32,7 @@ def parse_bytes(value: object) -> int:
     if match is None:
         raise ValueError(f"{value!r} is not a byte quantity; write for example 512Mi or 4Gi")
     number, suffix = match.groups()
-    if number.isdigit():
-        return int(number) * _FACTORS[suffix]
-    return int(float(number) * _FACTORS[suffix])
+    return int(Decimal(number) * _FACTORS[suffix])
 
 
 def format_bytes(size_bytes: int) -> str:

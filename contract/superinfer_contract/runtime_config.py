@@ -49,6 +49,10 @@ class KvCacheConfig(BaseModel):
     slab: ByteQuantity = Field(
         default=2**30, gt=0, description="unit in which DRAM is taken and given back"
     )
+    tier: Literal["host", "peer"] = Field(
+        default="host",
+        description="where rotated KV goes: pinned DRAM, or a neighbour GPU's memory over NVLink",
+    )
 
 
 class SchedulerKnobs(BaseModel):
@@ -64,7 +68,7 @@ class SchedulerKnobs(BaseModel):
     )
     beta_tbt: float = Field(default=0.0, description="tolerated multiple of the TBT target")
     tbt_credit: float = Field(
-        default=0.5,
+        default=0.25,
         ge=0,
         le=1,
         description="share of the time won by early tokens that a rotated request may sit out",
@@ -76,7 +80,9 @@ class SchedulerKnobs(BaseModel):
     transfer_budget_blocks: int | None = Field(
         default=None, ge=1, description="blocks moved per iteration; measured when left out"
     )
-    relegate: bool = Field(default=True, description="serve requests that missed their TTFT last")
+    relegate: bool = Field(
+        default=True, description="serve requests last that missed or will miss their TTFT"
+    )
     relegation_ageing: float = Field(
         default=0.05, gt=0, le=1, description="rate at which relegated requests age back"
     )
@@ -110,6 +116,9 @@ class TelemetryConfig(BaseModel):
 
     otlp_endpoint: str | None = None
     otlp_headers: dict[str, SecretStr] = {}
+    otlp_token_file: Path | None = Field(
+        default=None, description="file with the bearer token that telemetry is sent with"
+    )
     interval_s: float = Field(default=10.0, gt=0)
     resource: dict[str, str] = {}
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import shlex
 import signal
 import sys
@@ -12,14 +13,15 @@ import typer
 from rich.console import Console
 from superinfer_contract import exit_codes
 from superinfer_contract.machine import memory_limit_bytes
+from superinfer_contract.service import SuperInferService
 from superinfer_contract.validation import ConfigError, load_model
 
 from superinfer_operator.events import EventLog
 from superinfer_operator.local import LOOPBACK, RUNTIME_COMMAND, Options, Stop, UpFailed
 from superinfer_operator.local import up as run_up
+from superinfer_operator.objects.naming import OPERATOR
 from superinfer_operator.runtime_file import check_runs_here
 from superinfer_operator.screen import Screen
-from superinfer_operator.spec import SuperInferService
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -82,6 +84,58 @@ def up(
     raise typer.Exit(code)
 
 
+@app.command()
+def run(
+    signing_key: Annotated[
+        Path, typer.Option(help="File with the key that service tokens are derived from.")
+    ],
+    runtime_image: Annotated[str, typer.Option(help="Image of runtimes whose service names none.")],
+    namespace: Annotated[
+        list[str] | None, typer.Option(help="Serve only this namespace; may be repeated.")
+    ] = None,
+    operator_namespace: Annotated[
+        str, typer.Option(envvar="POD_NAMESPACE", help="Where the operator itself runs.")
+    ] = "superinfer-system",
+    otlp_endpoint: Annotated[
+        str | None,
+        typer.Option(help="Where pods send telemetry; the operator's own Service if left out."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",
+    http_port: Annotated[int, typer.Option(min=0, max=65535, help="/healthz and /metrics.")] = 8080,
+    otlp_http_port: Annotated[int, typer.Option(min=0, max=65535)] = 4318,
+    otlp_grpc_port: Annotated[int, typer.Option(min=0, max=65535)] = 4317,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Reconcile the SuperInferServices of a Kubernetes cluster."""
+    # kopf and the Kubernetes client are needed for this command alone.
+    from superinfer_operator.objects.platform import Platform
+    from superinfer_operator.run import RunOptions
+    from superinfer_operator.run import run as run_operator
+
+    levels = logging.getLevelNamesMapping()
+    if log_level.upper() not in levels:
+        raise typer.BadParameter("choose debug, info, warning or error", param_hint="--log-level")
+    logging.basicConfig(
+        level=levels[log_level.upper()], format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    for chatty in ("httpx", "httpx2", "kopf.objects", "uvicorn.error"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    endpoint = otlp_endpoint or f"http://{OPERATOR}.{operator_namespace}.svc:{otlp_http_port}"
+    asyncio.run(
+        run_operator(
+            RunOptions(
+                signing_key=signing_key,
+                platform=Platform(runtime_image, operator_namespace, endpoint),
+                namespaces=tuple(namespace or ()),
+                host=host,
+                http_port=http_port,
+                otlp_http_port=otlp_http_port,
+                otlp_grpc_port=otlp_grpc_port,
+            )
+        )
+    )
+
+
 async def _until_signal(
     service: SuperInferService, options: Options, screen: Screen, events: EventLog
 ) -> int:
@@ -99,6 +153,6 @@ def main() -> None:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(exit_codes.CONFIG)
-    except UpFailed as error:
+    except (UpFailed, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(exit_codes.FAILURE)

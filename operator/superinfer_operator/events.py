@@ -1,27 +1,20 @@
-"""Decisions and budget steps as JSON lines, for a demo or a person with `jq`.
+"""Decisions and steps as JSON lines, for a demo or a person with `jq`.
 
 One object a line: ``{"time_s", "tier", "from_bytes", "to_bytes", "rung", "reason", "outcome"}``;
-``time_s`` is Unix time; tier and sizes are null where nothing is moved. A decision that says the
+``time_s`` is Unix time; tier and sizes are null where no tier is moved. A decision that says the
 same as the one before, but for its numbers, writes nothing.
 """
 
 import json
 import time
-from enum import StrEnum
 from typing import TextIO
 
-from superinfer_operator.budget_model import Decision, Step
+from superinfer_contract.metrics import Tier
 
-
-class Outcome(StrEnum):
-    """What became of a decision."""
-
-    NO_CHANGE = "no-change"  # the decision moves nothing
-    PLANNED = "planned"  # Plan mode: would be done
-    SENT = "sent"  # the runtime took the PATCH
-    REFUSED = "refused"  # it did not; the reason says why
-    LANDED = "landed"  # the budget is in force
-    TIMED_OUT = "timed-out"
+from superinfer_operator.ladder.decision import Decision
+from superinfer_operator.ladder.move import Move, Step
+from superinfer_operator.ladder.view import Observed
+from superinfer_operator.turn import Outcome, Turn
 
 
 class EventLog:
@@ -31,45 +24,44 @@ class EventLog:
         self._file = file
         self._last: tuple[object, ...] | None = None
 
-    def decided(self, decision: Decision, outcome: Outcome, failure: str = "") -> bool:
-        """Write ``decision`` unless it repeats the last one; says whether it was news."""
-        moves = decision.to_bytes is not None
-        said = (*decision.topic, outcome)
-        if said == self._last and not (moves and outcome is not Outcome.PLANNED):
-            return False
-        self._last = said
-        self._write(
-            decision.tier,
-            decision.from_bytes,
-            decision.to_bytes,
-            decision.rung,
-            f"{decision.reason}: {failure}" if failure else decision.reason,
-            outcome,
-        )
-        return True
+    def turned(self, turn: Turn) -> None:
+        """Write what ``turn`` ended and decided."""
+        if turn.decision.ended is not None:
+            self._ended(turn.decision.ended, turn.decision.landed, turn.seen)
+        self._decided(turn.decision, turn.outcome, turn.trouble)
 
-    def ended(self, step: Step, landed: bool, allocated_bytes: int | None) -> None:
-        """Write what became of ``step``; ``to_bytes`` is what is in force then, if known."""
-        self._write(
-            step.tier,
-            step.from_bytes,
-            step.to_bytes if allocated_bytes is None else allocated_bytes,
-            step.rung,
-            step.reason,
-            Outcome.LANDED if landed else Outcome.TIMED_OUT,
-        )
+    def _decided(self, decision: Decision, outcome: Outcome, trouble: str) -> None:
+        """Write ``decision`` unless it repeats the last one."""
+        said = (*decision.topic, outcome)
+        if said == self._last and not decision.execute:
+            return
+        self._last = said
+        refused = outcome is Outcome.REFUSED and trouble
+        reason = f"{decision.reason}: {trouble}" if refused else decision.reason
+        self._write(decision.move, None, decision.rung, reason, outcome)
+
+    def _ended(self, step: Step, landed: bool, seen: Observed) -> None:
+        """Write what became of ``step``, with what is in force then, if that is known."""
+        held = None if step.move.tier is None else seen.tiers.get(step.move.tier)
+        outcome = Outcome.LANDED if landed else Outcome.TIMED_OUT
+        in_force_bytes = None if held is None else held.allocated_bytes
+        self._write(step.move, in_force_bytes, step.move.rung, step.reason, outcome)
 
     def _write(
         self,
-        tier: str | None,
-        from_bytes: int | None,
-        to_bytes: int | None,
+        move: Move | None,
+        in_force_bytes: int | None,
         rung: str,
         reason: str,
         outcome: Outcome,
     ) -> None:
         if self._file is None:
             return
+        tier: Tier | None = None
+        from_bytes = to_bytes = None
+        if move is not None and move.tier is not None:
+            tier, from_bytes = move.tier, int(move.start)
+            to_bytes = int(move.end) if in_force_bytes is None else in_force_bytes
         event = {
             "time_s": time.time(),
             "tier": tier,

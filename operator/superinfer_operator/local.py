@@ -18,11 +18,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from superinfer_contract import exit_codes
+from superinfer_contract.service import SuperInferService
 
 from superinfer_operator.child import Child
 from superinfer_operator.control import Controller
 from superinfer_operator.events import EventLog
 from superinfer_operator.observe import stale_s
+from superinfer_operator.replica import Replica
 from superinfer_operator.restart import (
     NOT_RETRIED,
     RestartRule,
@@ -31,14 +33,16 @@ from superinfer_operator.restart import (
     gives_up,
 )
 from superinfer_operator.runtime_client import RuntimeClient
-from superinfer_operator.runtime_file import ADMIN_TOKEN_FILE, Wiring, write_config
+from superinfer_operator.runtime_file import Wiring, write_config
 from superinfer_operator.screen import Screen
-from superinfer_operator.spec import SuperInferService
 from superinfer_operator.status import Phase, View
+from superinfer_operator.telemetry.authentication import one_token
 from superinfer_operator.telemetry.http_server import bind
-from superinfer_operator.telemetry.points import Point
+from superinfer_operator.telemetry.ingest import Intake
+from superinfer_operator.telemetry.points import Point, Source
 from superinfer_operator.telemetry.receiver import serving
-from superinfer_operator.telemetry.windows import Windows
+from superinfer_operator.telemetry.rejection import Rejected
+from superinfer_operator.telemetry.windows import Snapshot, Windows
 
 RUNTIME_COMMAND = (sys.executable, "-m", "superinfer_runtime", "serve")
 LOOPBACK = "127.0.0.1"
@@ -96,15 +100,17 @@ async def up(
                 f"{error.strerror}; give another --otlp-port"
             ) from error
 
-        def sink(points: list[Point]) -> None:
-            windows.add(points, time.monotonic())
+        def sink(points: list[Point]) -> Rejected:
+            return windows.add(points, time.monotonic())
 
-        async with serving(sink, otlp_token, listener) as endpoint:
-            folder = Path(name)
-            wiring = Wiring(
-                options.host, options.port, folder / ADMIN_TOKEN_FILE, endpoint, otlp_token
-            )
-            config = write_config(service, wiring, admin_token, folder)
+        def snapshot(_: str, now_s: float) -> Snapshot:
+            return _freshest(windows, service.metadata.name, now_s)
+
+        intake = Intake(one_token(otlp_token, service.metadata.name), sink)
+        async with serving(intake, listener) as endpoint:
+            instance = {"service.instance.id": f"{service.metadata.name}-0"}
+            wiring = Wiring(options.host, options.port, Path(name), endpoint, instance)
+            config = write_config(service, wiring, admin_token, otlp_token)
             host = ANY_ADDRESS.get(options.host, options.host)
             view = View(
                 name=service.metadata.name,
@@ -114,7 +120,9 @@ async def up(
                 phase=Phase.STARTING,
             )
             async with RuntimeClient(view.url, admin_token) as runtime:
-                life = _Life(service, options, screen, events, stop, windows, runtime, view)
+                replica = Replica(f"{service.metadata.name}-0", runtime)
+                controller = Controller(_alone(service), snapshot, time.monotonic)
+                life = _Life(service, options, screen, events, stop, replica, controller, view)
                 return await life.keep_alive([*options.command, "--config", str(config)])
 
 
@@ -130,6 +138,26 @@ def _check_port(options: Options) -> None:
         ) from error
 
 
+def _alone(service: SuperInferService) -> SuperInferService:
+    """The same service without what it takes Kubernetes for: one process on one box."""
+    spec = service.spec
+    alone = spec.model_copy(
+        update={
+            "autoscaling": None,
+            "placement": spec.placement.model_copy(update={"share_group": None}),
+            "kv_cache": spec.kv_cache.model_copy(update={"policy": "Ceiling"}),
+        }
+    )
+    return service.model_copy(update={"spec": alone})
+
+
+def _freshest(windows: Windows, service: str, now_s: float) -> Snapshot:
+    """What the latest process reported: after a restart the one before may linger."""
+    sources = windows.sources(service) or [Source(service, "")]
+    found = [windows.snapshot(source, now_s) for source in sources]
+    return min(found, key=lambda each: float("inf") if each.age_s is None else each.age_s)
+
+
 @dataclass(slots=True)
 class _Life:
     """The runtime's lives, one process after the other."""
@@ -139,8 +167,8 @@ class _Life:
     screen: Screen
     events: EventLog
     stop: Stop
-    windows: Windows
-    runtime: RuntimeClient
+    replica: Replica
+    controller: Controller
     view: View
 
     async def keep_alive(self, command: Sequence[str]) -> int:
@@ -204,20 +232,18 @@ class _Life:
         """Wait until the runtime is ready, then take turns for ever."""
         deadline_s = time.monotonic() + self.options.start_timeout_s
         self._show(phase=Phase.STARTING, turn=None)
-        while not await self.runtime.is_ready():
+        while not await self.replica.runtime.is_ready():
             if time.monotonic() > deadline_s:
                 raise UpFailed(
                     f"the runtime was not ready within {self.options.start_timeout_s:g} s; "
                     "look at its output above, or give a longer --start-timeout"
                 )
-            if await self.runtime.is_live():
+            if await self.replica.runtime.is_live():
                 self._show(phase=Phase.LOADING)
             await asyncio.sleep(POLL_S)
-        controller = Controller(
-            self.service, self.runtime, self.windows, self.events, time.monotonic
-        )
         while True:
-            turn = await controller.turn()
+            turn = await self.controller.turn([self.replica])
+            self.events.turned(turn)
             self._show(phase=Phase.READY, turn=turn)
             await asyncio.sleep(self.options.turn_s)
 

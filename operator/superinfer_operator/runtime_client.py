@@ -4,6 +4,7 @@ Every failure is one of two errors, so callers need no knowledge of HTTP: the ru
 (`RuntimeUnreachable`, try again later), or it said no (`RuntimeRefused`, with its words).
 """
 
+from collections.abc import Generator, Sequence
 from types import TracebackType
 
 import httpx
@@ -22,18 +23,33 @@ class RuntimeRefused(Exception):
     """The runtime answered with an error; the message carries its status and words."""
 
 
+class _AnyToken(httpx.Auth):
+    """Bearer authentication with one of several tokens: the one that was taken last comes first."""
+
+    def __init__(self, tokens: Sequence[str]) -> None:
+        self._tokens = list(tokens)
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        for token in list(self._tokens):
+            request.headers["authorization"] = f"Bearer {token}"
+            answer = yield request
+            if answer.status_code != httpx.codes.UNAUTHORIZED:
+                self._tokens.sort(key=lambda each: each != token)
+                return
+
+
 class RuntimeClient:
-    """Client of the runtime at ``base_url``; ``token`` is the bearer token of its budget.
+    """Client of the runtime at ``base_url``; ``tokens`` are bearer tokens that it may take.
 
     >>> async with RuntimeClient("http://127.0.0.1:8000", token) as runtime:
     ...     await runtime.patch_budget(KvBudgetPatch(dram_bytes="8Mi"))
     """
 
-    def __init__(self, base_url: str, token: str) -> None:
+    def __init__(self, base_url: str, *tokens: str) -> None:
         # trust_env off: a proxy of the environment must never see the loopback or the token.
         self._http = httpx.AsyncClient(
             base_url=base_url,
-            headers={"authorization": f"Bearer {token}"},
+            auth=_AnyToken(tokens),
             timeout=TIMEOUT_S,
             trust_env=False,
         )
@@ -47,6 +63,10 @@ class RuntimeClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
         await self._http.aclose()
 
     async def is_live(self) -> bool:

@@ -1,15 +1,14 @@
-"""From a service's spec to the `RuntimeConfig` file of its one runtime on this box.
+"""From a service's spec to the `RuntimeConfig` of its runtimes.
 
-`runtime_config` is pure. `write_config` is the only place where secrets reach the disk: two files
-that nobody but their owner can read, in a directory of the same kind.
+`runtime_config` is pure and serves both `up` and Kubernetes. The configuration names the files that
+hold secrets and never holds one, so it can stand in a ConfigMap and in a log.
 """
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import SecretStr
 from superinfer_contract.machine import require_memory
 from superinfer_contract.runtime_config import (
     KvCacheConfig,
@@ -19,23 +18,25 @@ from superinfer_contract.runtime_config import (
     TelemetryConfig,
     TierBudget,
 )
+from superinfer_contract.service import ServiceSpec, SuperInferService, TierSpec
 from superinfer_contract.validation import ConfigError
-
-from superinfer_operator.spec import SuperInferService, TierSpec
 
 CONFIG_FILE = "runtime.json"
 ADMIN_TOKEN_FILE = "admin-token"
+OTLP_TOKEN_FILE = "otlp-token"
 
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """What only the starter of the process knows: addresses and secrets."""
+    """What only the starter of the runtime knows: addresses and where it finds its secrets."""
 
     host: str
     port: int
-    admin_token_file: Path
+    tokens: Path
+    """Folder of the files `ADMIN_TOKEN_FILE` and `OTLP_TOKEN_FILE`."""
     otlp_endpoint: str
-    otlp_token: str
+    resource: dict[str, str] = field(default_factory=dict)
+    """OpenTelemetry resource attributes that name the runtime's process."""
 
 
 def check_runs_here(service: SuperInferService, memory_limit_bytes: int) -> None:
@@ -44,7 +45,7 @@ def check_runs_here(service: SuperInferService, memory_limit_bytes: int) -> None
     Raises:
         ConfigError: more or fewer than one replica, or a DRAM budget beyond the memory limit.
     """
-    if service.spec.replicas != 1:
+    if service.spec.replicas not in (None, 1):
         raise ConfigError(
             f"spec.replicas: up runs one process on this machine, not {service.spec.replicas}; "
             "set replicas: 1"
@@ -63,7 +64,7 @@ def runtime_config(service: SuperInferService, wiring: Wiring) -> RuntimeConfig:
         policy=spec.policy,
         engine_args=spec.engine.args,
         kv_cache=KvCacheConfig(
-            hbm=_bounds(spec.kv_cache.hbm),
+            hbm=_hbm(spec),
             dram=_bounds(spec.kv_cache.dram),
             slab=spec.kv_cache.slab,
         ),
@@ -71,19 +72,25 @@ def runtime_config(service: SuperInferService, wiring: Wiring) -> RuntimeConfig:
         server=ServerConfig(
             host=wiring.host,
             port=wiring.port,
-            admin_token_file=wiring.admin_token_file,
+            admin_token_file=wiring.tokens / ADMIN_TOKEN_FILE,
             drain_s=spec.server.drain_s,
         ),
         telemetry=TelemetryConfig(
             otlp_endpoint=wiring.otlp_endpoint,
-            otlp_headers={"authorization": SecretStr(f"Bearer {wiring.otlp_token}")},
+            otlp_token_file=wiring.tokens / OTLP_TOKEN_FILE,
             interval_s=spec.telemetry.interval_s,
-            resource={
-                "service.name": service.metadata.name,
-                "service.instance.id": f"{service.metadata.name}-0",
-            },
+            resource={"service.name": service.metadata.name, **wiring.resource},
         ),
     )
+
+
+def _hbm(spec: ServiceSpec) -> TierBudget | None:
+    bounds = _bounds(spec.kv_cache.hbm)
+    if bounds is None or spec.placement.share_group is None:
+        return bounds
+    # On shared GPUs a runtime that starts must not take what a neighbour holds by now: the
+    # operator gives it its share.
+    return bounds.model_copy(update={"initial": bounds.min})
 
 
 def _bounds(tier: TierSpec | None) -> TierBudget | None:
@@ -93,12 +100,12 @@ def _bounds(tier: TierSpec | None) -> TierBudget | None:
 
 
 def config_json(config: RuntimeConfig) -> str:
-    """Return ``config`` as JSON with its secrets in clear, as the runtime must read them."""
-    data = config.model_dump(mode="json", by_alias=True)
-    data["telemetry"]["otlp_headers"] = {
-        name: value.get_secret_value() for name, value in config.telemetry.otlp_headers.items()
-    }
-    return json.dumps(data, indent=2)
+    """Return ``config`` as JSON without what is default anyway.
+
+    A default that a later version adds must not make an unchanged service look changed.
+    """
+    data = config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    return json.dumps({"version": config.version, **data}, indent=2, sort_keys=True)
 
 
 def write_private(path: Path, text: str) -> None:
@@ -109,10 +116,11 @@ def write_private(path: Path, text: str) -> None:
 
 
 def write_config(
-    service: SuperInferService, wiring: Wiring, admin_token: str, folder: Path
+    service: SuperInferService, wiring: Wiring, admin_token: str, otlp_token: str
 ) -> Path:
-    """Write the runtime's files to ``folder`` and return the path of its configuration."""
-    write_private(wiring.admin_token_file, admin_token)
-    path = folder / CONFIG_FILE
+    """Write the runtime's files to ``wiring.tokens`` and return the path of its configuration."""
+    write_private(wiring.tokens / ADMIN_TOKEN_FILE, admin_token)
+    write_private(wiring.tokens / OTLP_TOKEN_FILE, otlp_token)
+    path = wiring.tokens / CONFIG_FILE
     write_private(path, config_json(runtime_config(service, wiring)))
     return path

@@ -8,7 +8,7 @@ from enum import StrEnum
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
-from superinfer_contract.kv_budget import TierState
+from superinfer_contract.kv_budget import KvBudget, TierState
 from superinfer_contract.metrics import (
     KV_HEADROOM,
     REQUESTS,
@@ -22,8 +22,9 @@ from superinfer_contract.metrics import (
 from superinfer_contract.quantity import format_bytes
 from superinfer_contract.slo import SloClass
 
-from superinfer_operator.control import Turn
+from superinfer_operator.replica import ReplicaView
 from superinfer_operator.telemetry.windows import Snapshot
+from superinfer_operator.turn import Turn
 
 REQUEST_STATES = ("running", "waiting", "rotary")
 UNKNOWN = "-"
@@ -49,7 +50,7 @@ class View:
     classes: Sequence[SloClass]
     phase: Phase
     restarts: int = 0
-    turn: Turn | None = None
+    turn: Turn | None = None  # of the one replica that `up` runs
 
 
 def table(view: View) -> RenderableType:
@@ -59,12 +60,12 @@ def table(view: View) -> RenderableType:
         head.append(f"  {view.restarts} restarts")
     if view.turn is None:
         return head
-    parts: list[RenderableType] = [head, _classes(view, view.turn.snapshot)]
-    if view.turn.budget is not None:
-        parts.append(_tiers(view.turn))
-    parts.append(Text(_requests(view.turn.snapshot)))
-    if view.turn.decision is not None:
-        parts.append(Text(f"last decision: {view.turn.decision.rung}, {view.turn.decision.reason}"))
+    seen, decision = view.turn.views[0], view.turn.decision
+    parts: list[RenderableType] = [head, _classes(view, seen.snapshot)]
+    if seen.budget is not None:
+        parts.append(_tiers(seen.budget, seen.snapshot))
+    parts.append(Text(_requests(seen.snapshot)))
+    parts.append(Text(f"last decision: {decision.rung}, {decision.reason}"))
     if view.turn.trouble:
         parts.append(Text(view.turn.trouble, style="yellow"))
     return Group(*parts)
@@ -76,14 +77,14 @@ def line(view: View) -> str:
     turn = view.turn
     if turn is None:
         return f"{parts[0]}, {view.url}"
-    if turn.budget is not None:
-        for tier, held in ((Tier.DRAM, turn.budget.dram), (Tier.HBM, turn.budget.hbm)):
+    budget = turn.views[0].budget
+    if budget is not None:
+        for tier, held in ((Tier.DRAM, budget.dram), (Tier.HBM, budget.hbm)):
             parts.append(
                 f"{tier.upper()} {format_bytes(held.in_use_bytes)} of "
                 f"{format_bytes(held.allocated_bytes)}"
             )
-    if turn.decision is not None:
-        parts.append(f"{turn.decision.rung}: {turn.decision.reason}")
+    parts.append(f"{turn.decision.rung}: {turn.decision.reason}")
     if turn.trouble:
         parts.append(turn.trouble)
     return " | ".join(parts)
@@ -92,6 +93,7 @@ def line(view: View) -> str:
 def as_json(view: View) -> str:
     """Return the state for a program: phase, classes, budgets and what they did, last decision."""
     turn = view.turn
+    seen = turn.views[0] if turn is not None else None
     decision = turn.decision if turn is not None else None
     return json.dumps(
         {
@@ -103,20 +105,20 @@ def as_json(view: View) -> str:
                 {
                     "class": slo_class.name,
                     "target": slo_class.target,
-                    **{objective: _counts(turn, slo_class, objective) for objective in Objective},
+                    **{objective: _counts(seen, slo_class, objective) for objective in Objective},
                 }
                 for slo_class in view.classes
             ],
-            "kv": turn.budget.model_dump() if turn is not None and turn.budget else None,
+            "kv": seen.budget.model_dump() if seen is not None and seen.budget else None,
             "last_decision": decision and {"rung": decision.rung, "reason": decision.reason},
         }
     )
 
 
 def _counts(
-    turn: Turn | None, slo_class: SloClass, objective: Objective
+    seen: ReplicaView | None, slo_class: SloClass, objective: Objective
 ) -> dict[str, float] | None:
-    share = turn.snapshot.shares.get((slo_class.name, objective)) if turn is not None else None
+    share = seen.snapshot.shares.get((slo_class.name, objective)) if seen is not None else None
     return None if share is None else {"good": share.good, "total": share.total}
 
 
@@ -125,9 +127,9 @@ def topic(view: View) -> tuple[object, ...]:
     turn = view.turn
     if turn is None:
         return (view.phase, view.restarts)
-    sizes = turn.budget and (turn.budget.dram.allocated_bytes, turn.budget.hbm.allocated_bytes)
-    decided = turn.decision and turn.decision.topic
-    return (view.phase, view.restarts, sizes, decided, bool(turn.trouble))
+    budget = turn.views[0].budget
+    sizes = budget and (budget.dram.allocated_bytes, budget.hbm.allocated_bytes)
+    return (view.phase, view.restarts, sizes, turn.decision.topic, bool(turn.trouble))
 
 
 def _classes(view: View, snapshot: Snapshot) -> Table:
@@ -145,11 +147,10 @@ def _classes(view: View, snapshot: Snapshot) -> Table:
     return grid
 
 
-def _tiers(turn: Turn) -> Table:
+def _tiers(budget: KvBudget, snapshot: Snapshot) -> Table:
     grid = Table("KV", "budget", "used", "headroom", "wished")
-    assert turn.budget is not None
-    for tier, held in ((Tier.HBM, turn.budget.hbm), (Tier.DRAM, turn.budget.dram)):
-        grid.add_row(tier.upper(), *_sizes(held, turn.snapshot.gauge(KV_HEADROOM, tier)))
+    for tier, held in ((Tier.HBM, budget.hbm), (Tier.DRAM, budget.dram)):
+        grid.add_row(tier.upper(), *_sizes(held, snapshot.gauge(KV_HEADROOM, tier)))
     return grid
 
 

@@ -24,6 +24,8 @@ class _Command:
 _COMMANDS = {
     "serve": _Command("superinfer_runtime.server.command", "serve", PassThroughCommand),
     "bench": _Command("superinfer_runtime.bench.command", "bench"),
+    "plan": _Command("superinfer_runtime.sim.planning.command", "plan"),
+    "simulate": _Command("superinfer_runtime.sim.evaluation.command", "simulate"),
 }
 
 

@@ -63,8 +63,13 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> N
 def test_mooncake_counts_milliseconds_from_the_first_request(tmp_path: Path) -> None:
     trace = read_trace(write(tmp_path / "t", MOONCAKE))
     first, second = trace.requests(0)
-    assert first == TracedRequest(0, 6955, 52)
+    assert first == TracedRequest(0, 6955, 52, prefix_hashes=(46, 47))
     assert second.arrival_s == pytest.approx(3.053)
+
+
+def test_mooncake_without_hashes_is_a_trace_too(tmp_path: Path) -> None:
+    lines = '{"timestamp": 0, "input_length": 5, "output_length": 1}\n'
+    assert list(read_trace(write(tmp_path / "t", lines)).requests(0)) == [TracedRequest(0, 5, 1)]
 
 
 def test_lengths_have_no_arrivals_and_no_end(tmp_path: Path) -> None:
@@ -129,6 +134,7 @@ def test_a_window_holds_its_arrivals(pattern: str, shape: float, count: int, see
         ("t", AZURE + "2023-11-16 18:15:50.9951690,396\n", "line 4"),
         ("t", MOONCAKE + '{"timestamp": 1}\n', "line 3"),
         ("t", MOONCAKE + "[1]\n", "line 3"),
+        ("t", MOONCAKE.replace("[46]", "7"), "line 2"),
         ("t", LENGTHS + "-1,2\n", "line 4"),
         ("t", SERVEGEN_WINDOWS, "come as a pair"),
         ("chunk-7-trace.csv", SERVEGEN_WINDOWS, "chunk-7-dataset.json"),

@@ -79,11 +79,11 @@ class FakeRuntime:
 
     def start_telemetry(self) -> None:
         telemetry = self.config.telemetry
+        assert telemetry.otlp_token_file is not None
+        token = telemetry.otlp_token_file.read_text()
         exporter = OTLPMetricExporter(
             endpoint=f"{telemetry.otlp_endpoint}/v1/metrics",
-            headers={
-                name: value.get_secret_value() for name, value in telemetry.otlp_headers.items()
-            },
+            headers={"authorization": f"Bearer {token}"},
         )
         reader = PeriodicExportingMetricReader(
             exporter, export_interval_millis=telemetry.interval_s * 1000

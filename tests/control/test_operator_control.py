@@ -1,4 +1,4 @@
-"""One turn of the loop against a runtime that answers well, refuses, talks nonsense or is gone."""
+"""The loop against runtimes that answer well, refuse, talk nonsense or are gone: true HTTP."""
 
 import io
 import json
@@ -13,14 +13,19 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from superinfer_contract.kv_budget import PATH, KvBudget, KvBudgetPatch, TierState
 from superinfer_contract.metrics import KV_HEADROOM, ROTATION_STALLS, SLO_REQUESTS
+from superinfer_contract.service import SuperInferService
 from superinfer_operator.control import Controller
-from superinfer_operator.events import EventLog, Outcome
+from superinfer_operator.events import EventLog
+from superinfer_operator.ladder.move import Rung
+from superinfer_operator.ladder.rules import Lever
+from superinfer_operator.replica import Replica
 from superinfer_operator.runtime_client import RuntimeClient, RuntimeRefused, RuntimeUnreachable
-from superinfer_operator.spec import SuperInferService
 from superinfer_operator.status import Phase, View, line, table, topic
 from superinfer_operator.telemetry.http_server import bind, serving_app
 from superinfer_operator.telemetry.points import Point, Shape, Source
 from superinfer_operator.telemetry.windows import Windows
+from superinfer_operator.turn import Outcome, Turn
+from superinfer_operator.wish import Wish
 
 MIB = 2**20
 TIER = TierState(
@@ -78,9 +83,18 @@ class Scene:
         self.now_s = 100.0
         self.windows = Windows(window_s=30, stale_s=17)
         self.file = io.StringIO()
+        self.log = EventLog(self.file)
+        self.replica = Replica("demo-0", client)
         self.controller = Controller(
-            SERVICE, client, self.windows, EventLog(self.file), lambda: self.now_s
+            SERVICE,
+            lambda pod, now_s: self.windows.snapshot(Source("demo", pod), now_s),
+            lambda: self.now_s,
         )
+
+    async def turn(self, *more: Replica) -> Turn:
+        turn = await self.controller.turn([self.replica, *more])
+        self.log.turned(turn)
+        return turn
 
     def report_stalls(self) -> None:
         source = Source("demo", "demo-0")
@@ -106,15 +120,18 @@ async def scene() -> AsyncIterator[Scene]:
         yield Scene(client, runtime)
 
 
-async def test_a_decision_is_sent_once_and_seen_to_land(scene: Scene) -> None:
-    assert (await scene.controller.turn()).outcome is Outcome.NO_CHANGE
+async def test_a_decision_is_sent_and_seen_to_land(scene: Scene) -> None:
+    assert (await scene.turn()).outcome is Outcome.NO_CHANGE
     scene.report_stalls()
-    assert (await scene.controller.turn()).outcome is Outcome.SENT
-    assert (await scene.controller.turn()).outcome is Outcome.NO_CHANGE
-    grown = TIER.model_copy(update={"desired_bytes": 6 * MIB, "allocated_bytes": 6 * MIB})
+    assert (await scene.turn()).outcome is Outcome.SENT
+    moving = TIER.model_copy(update={"desired_bytes": 6 * MIB})
+    scene.runtime.budget = KvBudget(hbm=TIER, dram=moving, pending=True)
+    assert (await scene.turn()).outcome is Outcome.NO_CHANGE
+    grown = moving.model_copy(update={"allocated_bytes": 6 * MIB})
     scene.runtime.budget = KvBudget(hbm=TIER, dram=grown, pending=False)
-    await scene.controller.turn()
+    await scene.turn()
     assert scene.runtime.patches == [KvBudgetPatch(dram_bytes=6 * MIB)]
+    assert scene.controller.wish == Wish(dram_bytes=6 * MIB)
     assert scene.events() == [
         ("Hold", "no-change"),
         ("GrowDRAM", "sent"),
@@ -124,23 +141,50 @@ async def test_a_decision_is_sent_once_and_seen_to_land(scene: Scene) -> None:
     ]
 
 
+async def test_a_restarted_runtime_is_told_the_wish_again(scene: Scene) -> None:
+    scene.report_stalls()
+    await scene.turn()
+    await scene.turn()  # the runtime says that it has 4Mi still
+    assert scene.runtime.patches == [KvBudgetPatch(dram_bytes=6 * MIB)] * 2
+
+
 async def test_a_refusal_is_written_down_with_its_words(scene: Scene) -> None:
     error = {"error": {"message": "hybrid models cannot move"}}
     scene.runtime.patch_answer = JSONResponse(error, status_code=409)
     scene.report_stalls()
-    turn = await scene.controller.turn()
+    turn = await scene.turn()
     assert turn.outcome is Outcome.REFUSED
     assert turn.trouble == "PATCH /v1/kv/budget: 409 hybrid models cannot move"
+    assert turn.resting[Lever.DRAM].message == turn.trouble
+    assert turn.wish == Wish(dram_bytes=4 * MIB)
     assert "hybrid models cannot move" in json.loads(scene.file.getvalue())["reason"]
-    assert (await scene.controller.turn()).decision is not None
+    await scene.turn()
     assert len(scene.runtime.patches) == 1
 
 
 async def test_a_repeated_decision_is_written_once(scene: Scene) -> None:
     scene.report_stalls()
     for _ in range(4):
-        await scene.controller.turn()
+        await scene.turn()
     assert scene.events() == [("GrowDRAM", "sent"), ("Hold", "no-change")]
+
+
+async def test_replicas_that_are_gone_deaf_or_not_ready_hold_up_nobody(scene: Scene) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closing:
+        port = closing.getsockname()[1]
+    scene.report_stalls()
+    async with RuntimeClient(f"http://127.0.0.1:{port}", "token") as gone:
+        assert not await gone.is_live()
+        turn = await scene.turn(
+            Replica("demo-1", gone), Replica("demo-2", scene.client, ready=False)
+        )
+        alone = await Scene(gone, scene.runtime).turn()
+    assert turn.decision.rung is Rung.GROW_DRAM
+    assert turn.seen.absent == ("demo-1", "demo-2")
+    assert turn.trouble.startswith("demo-1: GET /v1/kv/budget: ")
+    assert turn.trouble.endswith("; demo-2: not ready")
+    assert [view.budget is not None for view in turn.views] == [True, False, False]
+    assert alone.decision.reason == "no replica is ready and answers"
 
 
 async def test_every_fault_is_one_of_two_errors(scene: Scene) -> None:
@@ -153,13 +197,6 @@ async def test_every_fault_is_one_of_two_errors(scene: Scene) -> None:
     scene.runtime.patch_answer = JSONResponse({"hello": "world"})
     with pytest.raises(RuntimeUnreachable, match="another program"):
         await scene.client.patch_budget(patch)
-
-    with socket.create_server(("127.0.0.1", 0)) as closing:
-        port = closing.getsockname()[1]
-    async with RuntimeClient(f"http://127.0.0.1:{port}", "token") as gone:
-        assert not await gone.is_live()
-        controller = Controller(SERVICE, gone, scene.windows, EventLog(None), lambda: 0.0)
-        assert "GET /v1/kv/budget" in (await controller.turn()).trouble
 
 
 async def test_the_status_shows_it_all_without_colour(scene: Scene) -> None:
@@ -184,7 +221,7 @@ async def test_the_status_shows_it_all_without_colour(scene: Scene) -> None:
         SERVICE.spec.slo_classes,
         Phase.READY,
         restarts=2,
-        turn=await scene.controller.turn(),
+        turn=await scene.turn(),
     )
     assert topic(view) != started
     assert line(view).startswith("demo: ready | DRAM 4Mi of 4Mi | HBM 4Mi of 4Mi | GrowDRAM: ")

@@ -1,6 +1,5 @@
 """The service file: what it accepts, what it refuses in which words, and what it becomes."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +8,18 @@ import yaml
 from superinfer_contract import exit_codes
 from superinfer_contract.machine import require_memory
 from superinfer_contract.runtime_config import RuntimeConfig
+from superinfer_contract.service import SuperInferService
 from superinfer_contract.validation import ConfigError, load_model
 from superinfer_operator.cli import main
 from superinfer_operator.observe import rules
 from superinfer_operator.runtime_file import Wiring, check_runs_here, runtime_config, write_config
-from superinfer_operator.spec import SuperInferService
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 GIB = 2**30
 
 
 def wiring(folder: Path) -> Wiring:
-    return Wiring("127.0.0.1", 8123, folder / "token", "http://127.0.0.1:4318", "secret")
+    return Wiring("127.0.0.1", 8123, folder, "http://127.0.0.1:4318")
 
 
 def write(folder: Path, spec: dict[str, Any]) -> Path:
@@ -48,7 +47,7 @@ def test_each_example_becomes_a_runtime_config(path: Path, tmp_path: Path) -> No
     assert set(rules(service.spec).targets) == {"chat", "batch"}
 
 
-def test_the_written_file_is_what_the_runtime_reads_secrets_included(tmp_path: Path) -> None:
+def test_the_written_file_is_what_the_runtime_reads_and_holds_no_secret(tmp_path: Path) -> None:
     file = write(
         tmp_path,
         {
@@ -60,7 +59,7 @@ def test_the_written_file_is_what_the_runtime_reads_secrets_included(tmp_path: P
         },
     )
     service = load_model(SuperInferService, file)
-    path = write_config(service, wiring(tmp_path), "admin secret", tmp_path)
+    path = write_config(service, wiring(tmp_path), "admin secret", "otlp secret")
 
     config = load_model(RuntimeConfig, path)
     assert config == runtime_config(service, wiring(tmp_path))
@@ -68,11 +67,12 @@ def test_the_written_file_is_what_the_runtime_reads_secrets_included(tmp_path: P
     assert config.scheduler.run_quantum_s == 0.25
     assert config.scheduler.beta_ttft == 0.4
     assert config.server.drain_s == 3
-    assert json.loads(path.read_text())["telemetry"]["otlp_headers"] == {
-        "authorization": "Bearer secret"
-    }
-    assert (tmp_path / "token").read_text() == "admin secret"
-    assert path.stat().st_mode & 0o777 == (tmp_path / "token").stat().st_mode & 0o777 == 0o600
+    assert "secret" not in path.read_text()
+    assert config.server.admin_token_file is not None
+    assert config.telemetry.otlp_token_file is not None
+    secrets = (config.server.admin_token_file, config.telemetry.otlp_token_file)
+    assert [file.read_text() for file in secrets] == ["admin secret", "otlp secret"]
+    assert {file.stat().st_mode & 0o777 for file in (path, *secrets)} == {0o600}
 
 
 TWO_DEFAULTS = [

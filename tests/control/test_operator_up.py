@@ -19,11 +19,11 @@ import psutil
 import pytest
 from rich.console import Console
 from superinfer_contract import exit_codes
+from superinfer_contract.service import SuperInferService
 from superinfer_operator.events import EventLog
 from superinfer_operator.local import Options, Stop, UpFailed, up
 from superinfer_operator.restart import RestartRule
 from superinfer_operator.screen import Screen
-from superinfer_operator.spec import SuperInferService
 from superinfer_operator.telemetry.http_server import bind
 
 FAKE = Path(__file__).with_name("fake_runtime.py")
@@ -178,8 +178,8 @@ async def test_a_refused_configuration_is_not_retried(scene: Scene, code: int) -
 async def test_a_runtime_that_never_gets_ready_is_ended_with_all_its_processes(
     scene: Scene,
 ) -> None:
-    scene.options = replace(scene.options, start_timeout_s=1.0, stop_margin_s=0.0)
-    with pytest.raises(UpFailed, match=r"not ready within 1 s"):
+    scene.options = replace(scene.options, start_timeout_s=5.0, stop_margin_s=0.0)
+    with pytest.raises(UpFailed, match=r"not ready within 5 s"):
         await scene.run(service(server={"drainSeconds": 0.2}), "--hang")
     assert len(scene.pids()) == 2
 

@@ -5,9 +5,16 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 from superinfer_contract.metrics import KV_HEADROOM, ROTATIONS, SLO_REQUESTS, Attribute, Objective
-from superinfer_operator.telemetry import windows as windows_module
 from superinfer_operator.telemetry.points import Point, Shape, Source
-from superinfer_operator.telemetry.windows import MAX_SERIES_OF_A_POD, Share, Snapshot, Windows
+from superinfer_operator.telemetry.rejection import Reason
+from superinfer_operator.telemetry.series import STEPS_OF_A_WINDOW, Rises
+from superinfer_operator.telemetry.windows import (
+    MAX_PODS,
+    MAX_SERIES_OF_A_POD,
+    Share,
+    Snapshot,
+    Windows,
+)
 
 CHAT = Source("chat", "chat-0")
 NS = 10**9
@@ -122,15 +129,53 @@ def test_pods_are_kept_apart_and_forgotten_in_silence() -> None:
     assert windows.sources("chat") == [CHAT]
 
 
-def test_a_sender_cannot_fill_the_memory() -> None:
+def test_pods_that_are_gone_are_forgotten_at_once() -> None:
+    other = Source("chat", "chat-1")
+    windows = fed(gauge(1, 1))
+    windows.add([replace(gauge(2, 1), source=other)], now_s=1)
+    windows.keep_only({"chat-1", "chat-2"})
+    assert windows.sources("chat") == [other]
+    assert windows.snapshot(CHAT, 1).age_s is None
+
+
+def test_a_new_reach_holds_from_now_on() -> None:
+    windows = fed(count(5, 2), gauge(1, 2), count(6, 10))
+    windows.update(window_s=5, stale_s=20)
+    snapshot = windows.snapshot(CHAT, 11)
+    assert share(snapshot) == Share(1, 1)
+    assert snapshot.window_s == 5
+    assert snapshot.gauge(KV_HEADROOM, "dram") == 1
+
+
+def test_a_change_of_temporality_loses_and_doubles_nothing() -> None:
+    windows = fed(count(5, 2), count(2, 3, shape=Shape.DELTA), count(3, 4, shape=Shape.DELTA))
+    assert share(windows.snapshot(CHAT, 4)) == Share(10, 10)
+
+
+def test_too_many_series_are_rejected_and_the_known_ones_live_on() -> None:
     windows = Windows(window_s=10, stale_s=5)
-    windows.add([gauge(1, 1, tier=str(n)) for n in range(MAX_SERIES_OF_A_POD + 5)], now_s=1)
+    crowd = [gauge(1, 1, tier=str(n)) for n in range(MAX_SERIES_OF_A_POD + 5)]
+    assert windows.add(crowd, now_s=1) == {Reason.TOO_MANY_SERIES: 5}
     assert len(windows.snapshot(CHAT, 1).gauges) == MAX_SERIES_OF_A_POD
-    crowd = [
-        replace(gauge(1, 1), source=Source("s", str(n))) for n in range(windows_module.MAX_PODS + 5)
-    ]
-    windows.add(crowd, now_s=1)
-    assert len(windows.sources("s")) < windows_module.MAX_PODS
+    assert not windows.add([gauge(7, 2, tier="0")], now_s=2)
+    assert windows.snapshot(CHAT, 2).gauge(KV_HEADROOM, "0") == 7
+
+
+def test_too_many_pods_are_rejected_until_some_are_gone() -> None:
+    windows = Windows(window_s=10, stale_s=5)
+    crowd = [replace(gauge(1, 1), source=Source("s", str(n))) for n in range(MAX_PODS + 5)]
+    assert windows.add(crowd, now_s=1) == {Reason.TOO_MANY_PODS: 5}
+    assert len(windows.sources("s")) == MAX_PODS
+    windows.keep_only({"1"})
+    assert not windows.add(crowd[-5:], now_s=2)
+
+
+def test_a_flood_of_points_is_kept_in_few_steps() -> None:
+    rises = Rises()
+    for n in range(10_000):
+        rises.add(1, now_s=n / 1000, window_s=10)
+    assert rises.total(now_s=9.999, window_s=10) == 10_000
+    assert len(rises.steps) <= STEPS_OF_A_WINDOW + 1
 
 
 @given(

@@ -179,12 +179,31 @@ def test_close_finishes_what_is_queued_and_stops_all_threads(rig: Rig) -> None:
     assert not names & {thread.name for thread in threading.enumerate()}
 
 
-def test_calibration_reports_each_direction_and_leaves_no_slab(rig: Rig) -> None:
-    rig.engine.calibrate(4)
+@pytest.mark.parametrize("num_blocks", [1, 4, NUM_BLOCKS])
+def test_calibration_measures_both_directions_and_is_reported_once(
+    rig: Rig, num_blocks: int
+) -> None:
+    rig.engine.calibrate(num_blocks)
     report = rig.poll()
-    assert [(result.job_id, result.out) for result in report.results] == [(-1, True), (-1, False)]
-    assert all(result.error is None for result in report.results)
-    assert report.slabs_ready == report.slabs_gone == ()
+    link = report.calibration
+    assert link is not None
+    assert min(link.out_bytes_per_s, link.in_bytes_per_s, link.duplex_bytes_per_s) > 0
+    assert link.crossover_bytes is None, "there is one way to copy"
+    assert report == EngineReport(calibration=link), "and nothing else happened"
+    assert rig.poll().is_empty
+
+
+def test_calibration_moves_no_block_beyond_those_it_was_given(rig: Rig) -> None:
+    before = [rig.block(number) for number in range(4, NUM_BLOCKS)]
+    rig.engine.calibrate(4)
+    assert [rig.block(number) for number in range(4, NUM_BLOCKS)] == before
+
+
+def test_without_memory_to_calibrate_with_nothing_is_claimed() -> None:
+    engine = CpuCopyEngine([HbmRegion(0, 1 << 50)], slots_per_slab=1 << 10)
+    engine.calibrate(4)
+    assert engine.poll().is_empty
+    engine.close()
 
 
 def test_polling_an_idle_engine_reports_nothing(rig: Rig) -> None:

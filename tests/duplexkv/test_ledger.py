@@ -1,7 +1,7 @@
 """The ledger by example: what a rotation moves, what a mirror saves, what a failure costs."""
 
 import pytest
-from superinfer_runtime.duplexkv.jobs import Copy, Job, JobKind
+from superinfer_runtime.duplexkv.jobs import Copy, Finished, Job, JobKind
 from superinfer_runtime.duplexkv.ledger import BlockLedger
 from superinfer_runtime.duplexkv.slots import SlotPool
 
@@ -151,6 +151,55 @@ def test_slot_of_a_finished_request_stays_taken_until_its_copy_is_acknowledged()
     again = ledger.start_mirror([("a", [3], 1)], 100)
     assert again is not None
     assert again.copies == (Copy(3, job.copies[0].slot),)
+
+
+@pytest.mark.parametrize("ok", [True, False])
+@pytest.mark.parametrize("into_hbm", [False, True])
+def test_abandoned_rotation_loses_the_request_and_keeps_its_slots(into_hbm: bool, ok: bool) -> None:
+    ledger = make_ledger()
+    job = rotate_out(ledger, "a", [7, 8], 6)
+    if into_hbm:
+        ledger.finish(job.job_id)
+        job = ledger.rotate_in("a", [1, 2], num_present=0)
+    assert ledger.abandon(job.job_id) == ("a",)
+    assert ledger.num_requests == 0
+    assert ledger.slots.num_used == 2
+    ledger.check()
+    again = rotate_out(ledger, "a", [3, 4], 6)
+    assert not {c.slot for c in again.copies} & {c.slot for c in job.copies}
+    finished = ledger.finish(job.job_id, ok=ok)
+    assert finished == Finished(unpin=tuple(blocks_of(job)))
+    assert ledger.slots.num_used == 2
+    assert ledger.finish(again.job_id).rotated_out == ("a",)
+    ledger.check()
+
+
+def test_abandoned_mirror_loses_nothing_and_is_made_again_elsewhere() -> None:
+    ledger = make_ledger()
+    job = ledger.start_mirror([("a", [7], 1)], 100)
+    assert job is not None
+    assert ledger.abandon(job.job_id) == ()
+    assert ledger.num_unmirrored("a", 1) == 1
+    again = ledger.start_mirror([("a", [7], 1)], 100)
+    assert blocks_of(again) == [7]
+    assert again is not None
+    assert again.copies[0].slot != job.copies[0].slot
+    assert ledger.finish(job.job_id) == Finished(unpin=(7,))
+    assert ledger.finish(again.job_id).unpin == (7,)
+    assert ledger.num_unmirrored("a", 1) == 0
+    ledger.check()
+
+
+def test_abandoned_mirror_of_a_request_on_its_way_out_loses_it() -> None:
+    ledger = make_ledger()
+    mirrored = ledger.start_mirror([("a", [7, 8], 2)], 100)
+    assert mirrored is not None
+    tail = rotate_out(ledger, "a", [7, 8, 9], 9)
+    assert ledger.abandon(mirrored.job_id) == ("a",)
+    assert ledger.finish(tail.job_id) == Finished(unpin=(9,))
+    assert ledger.slots.num_used == 2
+    ledger.finish(mirrored.job_id)
+    assert ledger.slots.num_used == 0
 
 
 def test_rotating_out_without_room_is_refused() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from superinfer_runtime.duplexkv.jobs import Job, JobKind
+from superinfer_runtime.duplexkv.jobs import Finished, Job, JobKind
 from superinfer_runtime.duplexkv.ledger import BlockLedger
 from superinfer_runtime.duplexkv.slots import SlotPool
 
@@ -50,6 +50,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.dram: dict[int, Data] = {}
         self.pins: Counter[int] = Counter()
         self.jobs: dict[int, tuple[Job, list[Data]]] = {}
+        self.abandoned: set[int] = set()
         self.adding: list[int] = []
         self.dropping: list[int] = []
         self.next_token = 0
@@ -149,6 +150,9 @@ class LedgerMachine(RuleBasedStateMachine):
         for block in finished.unpin:
             self.pins[block] -= 1
         self._give_back(list(finished.unpin))
+        if job_id in self.abandoned:
+            assert finished == Finished(unpin=finished.unpin), "nobody waits for it any more"
+            self.abandoned.remove(job_id)
         for request_id in finished.rotated_out:
             assert self.live[request_id].place == "leaving"
             self.live[request_id].place = "dram"
@@ -158,6 +162,17 @@ class LedgerMachine(RuleBasedStateMachine):
         for request_id in finished.lost:
             assert not ok
             self._give_back(self.live.pop(request_id).blocks)
+
+    @precondition(lambda self: self.jobs.keys() - self.abandoned)
+    @rule(which=pick)
+    def abandon(self, which: int) -> None:
+        waited_for = sorted(self.jobs.keys() - self.abandoned)
+        job_id = waited_for[which % len(waited_for)]
+        rotating = {r for r, live in self.live.items() if live.place in ("leaving", "entering")}
+        for request_id in self.ledger.abandon(job_id):
+            assert request_id in rotating
+            self._give_back(self.live.pop(request_id).blocks)
+        self.abandoned.add(job_id)
 
     @precondition(lambda self: self.jobs)
     @rule(latest_first=st.booleans())
@@ -194,7 +209,6 @@ class LedgerMachine(RuleBasedStateMachine):
         for number in self.adding[:count]:
             if failed:
                 slots.slab_gone(number)
-                slots.resize(slots.allocated_slabs)
                 continue
             slots.slab_ready(number)
             first = number * SLOTS_PER_SLAB

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from superinfer_runtime.duplexkv.slots import SlotPool
+from superinfer_runtime.duplexkv.slots import SlabChanges, SlotPool
 
 SLOTS_PER_SLAB = 3
 pick = st.integers(0, 1 << 16)
@@ -25,6 +25,7 @@ class SlotMachine(RuleBasedStateMachine):
         super().__init__()
         self.pool = SlotPool(SLOTS_PER_SLAB)
         self.there: set[int] = set()
+        self.refused: set[int] = set()
         self.adding: list[int] = []
         self.dropping: list[int] = []
         self.used: list[int] = []
@@ -39,18 +40,28 @@ class SlotMachine(RuleBasedStateMachine):
         assert not set(changes.add) & (self.there | set(self.adding))
         assert set(changes.drop) <= self.there - set(self.dropping)
         assert not any(slot // SLOTS_PER_SLAB in changes.drop for slot in self.used)
+        assert self.refused <= set(changes.drop) | set(self.dropping)
         self.adding += changes.add
         self.dropping += changes.drop
 
     @precondition(lambda self: self.adding)
-    @rule(which=pick, failed=st.booleans())
-    def acknowledge_add(self, which: int, failed: bool) -> None:
+    @rule(which=pick, answer=st.sampled_from(["ready", "gone", "refused"]))
+    def acknowledge_add(self, which: int, answer: str) -> None:
         number = self.adding.pop(which % len(self.adding))
-        if failed:
+        target = self.pool.target_slabs
+        num_usable = len(self.there - self.refused - set(self.dropping)) + len(self.adding)
+        if answer == "gone":
             self.pool.slab_gone(number)
+        elif answer == "refused":
+            self.pool.slab_refused(number)
+            self.there.add(number)
+            self.refused.add(number)
         else:
             self.pool.slab_ready(number)
             self.there.add(number)
+            assert self.pool.target_slabs == target
+            return
+        assert self.pool.target_slabs == min(target, num_usable)
 
     @precondition(lambda self: self.dropping)
     @rule(which=pick)
@@ -58,6 +69,7 @@ class SlotMachine(RuleBasedStateMachine):
         number = self.dropping.pop(which % len(self.dropping))
         self.pool.slab_gone(number)
         self.there.remove(number)
+        self.refused.discard(number)
 
     @rule(count=st.integers(0, 5))
     def allocate(self, count: int) -> None:
@@ -66,7 +78,7 @@ class SlotMachine(RuleBasedStateMachine):
         assert (taken is None) == (count > num_free)
         for slot in taken or ():
             assert slot not in self.used
-            assert slot // SLOTS_PER_SLAB in self.there - set(self.dropping)
+            assert slot // SLOTS_PER_SLAB in self.there - set(self.dropping) - self.refused
             assert not self.pool.is_retiring(slot)
             self.used.append(slot)
 
@@ -88,7 +100,7 @@ class SlotMachine(RuleBasedStateMachine):
         for _ in range(3):  # a slab asked for too late retires once it is there
             self.take_changes()
             while self.adding:
-                self.acknowledge_add(0, failed=False)
+                self.acknowledge_add(0, answer="ready")
             while self.dropping:
                 self.acknowledge_drop(0)
         assert self.pool.settled
@@ -161,6 +173,45 @@ def test_a_slab_asked_for_and_no_longer_wanted_is_given_back() -> None:
     assert pool.take_changes().drop == ()
     pool.slab_ready(0)
     assert pool.take_changes().drop == (0,)
+
+
+def test_what_cannot_be_had_is_not_asked_for_again() -> None:
+    pool = ready_pool(1)
+    pool.resize(3)
+    assert pool.take_changes().add == (1, 2)
+    pool.slab_gone(1)
+    assert pool.target_slabs == 2, "the other one may still come"
+    pool.slab_ready(2)
+    assert pool.take_changes() == SlabChanges()
+    assert pool.settled
+
+
+def test_a_slab_that_some_ranks_refuse_is_dropped_by_all_and_never_used() -> None:
+    pool = SlotPool(SLOTS_PER_SLAB)
+    pool.resize(1)
+    pool.take_changes()
+    pool.slab_refused(0)
+    pool.resize(1)
+    assert pool.num_free == 0
+    changes = pool.take_changes()
+    assert (changes.add, changes.drop) == ((1,), (0,)), "wished for again, it is another slab"
+    pool.slab_gone(0)
+    pool.slab_ready(1)
+    assert pool.settled
+
+
+def test_a_refusal_keeps_a_slab_that_was_about_to_go() -> None:
+    pool = ready_pool(1)
+    pool.allocate(1)
+    pool.resize(2)
+    pool.take_changes()
+    pool.resize(1)
+    pool.take_changes()
+    assert pool.has_retiring
+    pool.slab_gone(1)
+    pool.take_changes()
+    assert pool.settled
+    assert pool.target_slabs == 1
 
 
 def test_a_slab_holds_at_least_one_slot() -> None:

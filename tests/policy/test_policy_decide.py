@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from superinfer_contract.runtime_config import SchedulerKnobs
 from superinfer_runtime.policy.candidate import Candidate, Targets
 from superinfer_runtime.policy.lag import is_lost, rotary_lag_s, waiting_lag_s
-from superinfer_runtime.policy.rotasched import Decision, Iteration, decide, growth_blocks
+from superinfer_runtime.policy.rotasched import Decision, Iteration, blocks_ahead, decide
+from superinfer_runtime.policy.triage import ttft_deadline_s
 
 NOW_S = 1000.0
 ENOUGH = 1 << 20
@@ -154,15 +155,39 @@ def test_victims_free_what_is_needed_and_hardly_more(
 
 @settings(max_examples=60)
 @given(iteration=iterations(), knobs=knob_sets)
-def test_without_contention_it_is_first_come_first_served(
+def test_without_contention_all_get_in_the_tightest_deadline_first(
     iteration: Iteration, knobs: SchedulerKnobs
 ) -> None:
-    demand = total([*iteration.waiting, *iteration.rotary]) + iteration.growth_blocks
-    roomy = replace(iteration, free_blocks=demand, free_seats=ENOUGH)
+    roomy = with_room_for_all(iteration)
     decision = decide(roomy, knobs)
-    assert decision == Decision(
-        contended=False, admit=list(roomy.waiting), rotate_in=list(roomy.rotary)
-    )
+    assert set(map(id, decision.admit)) == set(map(id, roomy.waiting))
+    assert decision == Decision(False, admit=decision.admit, rotate_in=list(roomy.rotary))
+    late = [knobs.relegate and ttft_deadline_s(c) < NOW_S for c in decision.admit]
+    assert late == sorted(late)
+    for is_late in (False, True):
+        due_s = [ttft_deadline_s(c) for c in decision.admit if late[_index(decision, c)] == is_late]
+        assert due_s == sorted(due_s)
+
+
+@settings(max_examples=60)
+@given(iteration=iterations(), knobs=knob_sets)
+def test_without_contention_one_class_is_served_first_come_first_served(
+    iteration: Iteration, knobs: SchedulerKnobs
+) -> None:
+    targets = Targets(ttft_s=NOW_S, tbt_s=0.1)
+    for candidate in iteration.waiting:
+        candidate.targets = targets
+    roomy = with_room_for_all(iteration)
+    assert decide(roomy, knobs).admit == list(roomy.waiting)
+
+
+def with_room_for_all(iteration: Iteration) -> Iteration:
+    demand = total([*iteration.waiting, *iteration.rotary]) + iteration.growth_blocks
+    return replace(iteration, free_blocks=demand, free_seats=ENOUGH)
+
+
+def _index(decision: Decision, candidate: Candidate) -> int:
+    return next(n for n, c in enumerate(decision.admit) if c is candidate)
 
 
 @settings(max_examples=100)
@@ -321,8 +346,9 @@ def test_more_seats_taken_than_there_are_admits_nobody() -> None:
     assert decide(state, SchedulerKnobs()).admit == []
 
 
-def test_growth_counts_whole_blocks() -> None:
-    assert growth_blocks(16, 16, 1, 4, 16) == 1
-    assert growth_blocks(10, 10, 1, 4, 16) == 0
-    assert growth_blocks(0, 100, 0, 4, 16) == 7
-    assert growth_blocks(10, 10, 5, 4, 16) == 0
+def test_growth_counts_whole_blocks_up_to_the_end() -> None:
+    assert blocks_ahead(16, 99, 4, 16) == 2
+    assert blocks_ahead(10, 99, 4, 16) == 1
+    assert blocks_ahead(100, 999, 4, 16) == 7
+    assert blocks_ahead(30, 32, 48, 16) == 2
+    assert blocks_ahead(32, 32, 48, 16) == 3, "one token ahead in any case"

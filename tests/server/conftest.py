@@ -31,7 +31,9 @@ class FakeEngine:
 
     path: Path
     snapshot: EngineSnapshot = field(
-        default_factory=lambda: EngineSnapshot(rotation_off_reason=None, hbm=TIER, dram=TIER)
+        default_factory=lambda: EngineSnapshot(
+            rotation_off_reason=None, hbm=TIER, dram=TIER, class_shares={"chat": 1.0}
+        )
     )
     pins_at_once: bool = True
     num_woken: int = 0
@@ -49,6 +51,8 @@ class FakeEngine:
                 wish = checked_wish(message, self.snapshot)
             except BudgetError as error:
                 return {"error": str(error)}
+            shares = {**self.snapshot.class_shares, **wish.class_shares}
+            self.snapshot = replace(self.snapshot, class_shares=shares)
             if wish.dram_bytes is not None:
                 dram = replace(self.snapshot.dram, desired_bytes=wish.dram_bytes)
                 self.snapshot = replace(self.snapshot, dram=dram)

@@ -60,6 +60,15 @@ async def test_patch_says_when_memory_is_still_moving(client: Client, engine: An
     assert (budget.dram.desired_bytes, budget.dram.allocated_bytes) == (32 * MIB, 16 * MIB)
 
 
+async def test_patch_cuts_the_share_of_a_known_class(client: Client, engine: Any) -> None:
+    cut = await client(app(engine)).patch(PATH, headers=TOKEN, json={"class_shares": {"chat": 0.5}})
+    assert cut.status_code == 200
+    assert cut.json()["class_shares"] == {"chat": 0.5}
+    for wrong in ({"who": 0.5}, {"chat": 0.0}, {}):
+        refused = await client(app(engine)).patch(PATH, headers=TOKEN, json={"class_shares": wrong})
+        assert refused.status_code == 400
+
+
 async def test_an_engine_too_busy_to_be_woken_is_no_error(client: Client, engine: Any) -> None:
     async def wake() -> None:
         raise RuntimeError("busy")

@@ -17,6 +17,7 @@ from superinfer_contract.slo import SloClass
 from superinfer_contract.validation import ConfigError
 from superinfer_runtime.engine.config import EngineConfig
 from superinfer_runtime.server.vllm_args import (
+    block_size_argv,
     engine_argv,
     hbm_argv,
     kv_transfer_config,
@@ -136,3 +137,8 @@ def test_every_flag_is_one_that_vllm_spells(engine_args: dict[str, Any]) -> None
 def test_the_transfer_config_is_plain_json() -> None:
     data = kv_transfer_config(RuntimeConfig(), "s")
     assert json.loads(json.dumps(data)) == data
+
+
+def test_the_block_size_is_chosen_only_if_the_user_did_not() -> None:
+    assert block_size_argv(None) == ["--block-size=64"]
+    assert block_size_argv(16) == []

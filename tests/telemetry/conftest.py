@@ -23,6 +23,7 @@ from starlette.routing import Route
 from superinfer_runtime.telemetry.snapshot import (
     EngineSnapshot,
     FinishSample,
+    LinkSnapshot,
     TierSnapshot,
     TransferTotals,
     TtftSample,
@@ -43,10 +44,13 @@ def snapshot() -> EngineSnapshot:
         num_rotary=1,
         out=TransferTotals(7, 700, 0.7, 1e9),
         into=TransferTotals(6, 600, 0.6, None),
+        link=LinkSnapshot(4e9, 3e9, 5e9, crossover_bytes=1 << 20),
+        copy_failures=8,
         rotation_stalls=4,
         recompute_preemptions=5,
         step_time_s=0.02,
         max_lag_s={"all": 1.5},
+        class_shares={"chat": 1.0, "batch": 0.5},
         ttft_samples=(TtftSample("chat", 0.3, True), TtftSample("batch", 70.0, False)),
         finish_samples=(
             FinishSample("chat", 0.03, 2.0, tbt_good=True, joint_good=True),

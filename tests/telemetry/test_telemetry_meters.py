@@ -1,5 +1,6 @@
 """Meters against the contract, read back with the real SDK."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,8 +13,9 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from superinfer_contract import metrics
 from superinfer_contract.slo import SloClass
 from superinfer_runtime.telemetry.meters import SloMeters
-from superinfer_runtime.telemetry.snapshot import EngineSnapshot
+from superinfer_runtime.telemetry.snapshot import EngineSnapshot, LinkSnapshot
 
+DIRECTIONS = ("out", "in", metrics.DUPLEX)
 CLASSES = (
     SloClass(name="chat", ttft_s=0.37, tbt_s=0.04, default=True),
     SloClass(name="batch", ttft_s=60, tbt_s=1),
@@ -96,6 +98,11 @@ def test_levels_and_totals_are_the_last_snapshots(read: Read, snapshot: EngineSn
     assert read.points(metrics.KV_USED.name)[labels(tier="dram")].value == 500
     assert read.points(metrics.SLO_MAX_LAG.name)[labels(slo="all")].value == 1.5
     assert read.points(metrics.RECOMPUTE_PREEMPTIONS.name)[labels()].value == 5
+    assert read.points(metrics.COPY_FAILURES.name)[labels()].value == 8
+    calibrated = read.points(metrics.LINK_CALIBRATED.name)
+    rates = {direction: calibrated[labels(direction=direction)].value for direction in DIRECTIONS}
+    assert rates == {"out": 4e9, "in": 3e9, "duplex": 5e9}
+    assert read.points(metrics.LINK_CROSSOVER.name)[labels()].value == 1 << 20
     # Not measured yet is not zero.
     assert list(read.points(metrics.LINK_BANDWIDTH.name)) == [labels(direction="out")]
 
@@ -129,6 +136,20 @@ def test_histograms_have_the_objectives_as_edges(read: Read, snapshot: EngineSna
     duration = read.points(metrics.REQUEST_DURATION.name)[labels(slo="batch", model="tiny")]
     assert duration.explicit_bounds == metrics.REQUEST_DURATION.buckets
     assert duration.sum == 71.0
+
+
+def test_before_calibration_nothing_is_claimed_of_the_link(
+    read: Read, snapshot: EngineSnapshot
+) -> None:
+    read.meters.record(replace(snapshot, link=None))
+    link = {metrics.LINK_CALIBRATED.name, metrics.LINK_CROSSOVER.name}
+    assert not link & read.metrics().keys()
+
+
+@pytest.mark.parametrize("link", [None, LinkSnapshot(1.0, 2.0, 3.0)])
+def test_a_snapshot_survives_json(snapshot: EngineSnapshot, link: LinkSnapshot | None) -> None:
+    sent = replace(snapshot, link=link)
+    assert EngineSnapshot.from_dict(json.loads(json.dumps(sent.to_dict()))) == sent
 
 
 @given(st.lists(st.booleans(), max_size=30))

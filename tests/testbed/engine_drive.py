@@ -5,11 +5,16 @@ at an arbitrary moment between its submission and its acknowledgement; until the
 garbage. Before a request computes a token the worker checks that every earlier token's KV is in
 the request's blocks: so a block freed too early, a copy into a block in use, or a load used before
 it is acknowledged shows as an error, not as luck.
+
+There is one worker a rank, each with a memory and moods of its own: it may fail a copy, keep one
+*stuck* with all behind it (reported once, ended when told to, its bytes landing at any moment), or
+refuse a slab.
 """
 
 import random
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +55,13 @@ class FakeClock:
 
 
 def make_vllm_config(
-    model: str, *, asynchronous: bool, caching: bool, extra: dict[str, Any], max_model_len: int
+    model: str,
+    *,
+    asynchronous: bool,
+    caching: bool,
+    extra: dict[str, Any],
+    max_model_len: int,
+    world_size: int = 1,
 ) -> VllmConfig:
     """A VllmConfig as `superinfer serve` would make it, for the CPU platform."""
     config = EngineArgs(
@@ -74,6 +85,7 @@ def make_vllm_config(
     ).create_engine_config()
     config.scheduler_config.async_scheduling = asynchronous
     config.cache_config.block_size = BLOCK_SIZE
+    config.parallel_config.world_size = world_size
     return config
 
 
@@ -106,7 +118,8 @@ def token_at(request_id: str, position: int) -> int:
 @dataclass
 class _Copying:
     job: CopyJob
-    applied: bool = False
+    stuck: bool = False
+    told_stuck: bool = False
 
 
 class FakeWorker:
@@ -119,9 +132,26 @@ class FakeWorker:
         self.blocks: dict[str, list[int]] = {}
         self.tokens: dict[str, list[int]] = {}
         self.resumed_tokens: list[int] = []
+        self.prompt = False
+        """Every copy ends with the step that it was submitted in."""
         self.fail_next_copy = False
-        self._copying: deque[_Copying] = deque()
-        self._slab_events: list[tuple[str, int]] = []
+        self.stick_next: Callable[[CopyJob], bool] | None = None
+        self.refuse_next_slab = False
+        self.slabs: set[int] = set()
+        self._copying: list[_Copying] = []
+        self._slabs_ready: list[int] = []
+        self._slabs_gone: list[int] = []
+
+    @property
+    def stuck_jobs(self) -> list[CopyJob]:
+        """Jobs that were reported as stuck and have not ended."""
+        return [copying.job for copying in self._copying if copying.told_stuck]
+
+    def unstick(self) -> None:
+        """Let stuck copies end as others do, and the next ones too."""
+        self.stick_next = None
+        for copying in self._copying:
+            copying.stuck = False
 
     def execute(self, output: SchedulerOutput, prompts: dict[str, list[int]]) -> ModelRunnerOutput:
         """Run one step; its copies are ordered after all earlier steps."""
@@ -175,10 +205,21 @@ class FakeWorker:
         return [tokens[-1]]
 
     def _start(self, metadata: RotationMetadata) -> None:
-        self._slab_events += [("ready", slab) for slab in metadata.add_slabs]
-        self._slab_events += [("gone", slab) for slab in metadata.drop_slabs]
+        for slab in metadata.add_slabs:
+            if self.refuse_next_slab:
+                self.refuse_next_slab = False
+                self._slabs_gone.append(slab)
+            else:
+                self.slabs.add(slab)
+                self._slabs_ready.append(slab)
+        for slab in metadata.drop_slabs:
+            self.slabs.discard(slab)
+            self._slabs_gone.append(slab)
         for job in metadata.jobs:
-            self._copying.append(_Copying(job))
+            stuck = self.stick_next is not None and self.stick_next(job)
+            if stuck:
+                self.stick_next = None
+            self._copying.append(_Copying(job, stuck))
             for copy in job.copies:
                 for offset in range(BLOCK_SIZE):
                     if job.out:
@@ -189,22 +230,30 @@ class FakeWorker:
     def _report(self) -> WorkerReport | None:
         """Let some copies take effect and acknowledge some, in the order of their direction."""
         results: list[CopyResult] = []
+        stuck: list[int] = []
         for out in (True, False):
+            held_up = False
             for copying in [c for c in self._copying if c.job.out is out]:
-                if self._rng.random() < 0.4:
+                if not self.prompt and self._rng.random() < 0.4:
                     break
+                held_up = copying.stuck = held_up or copying.stuck
+                if held_up:
+                    if not copying.told_stuck:
+                        stuck.append(copying.job.job_id)
+                        copying.told_stuck = True
+                    elif self._rng.random() < 0.3:
+                        self._apply(copying.job)  # it moved after all; the word of it is missing
+                    continue
                 error = "made to fail" if self.fail_next_copy else None
                 self.fail_next_copy = False
                 if error is None:
                     self._apply(copying.job)
                 self._copying.remove(copying)
                 results.append(CopyResult(copying.job.job_id, out, BLOCK_BYTES, 1e-6, error))
-        slabs, self._slab_events = self._slab_events, []
         report = EngineReport(
-            tuple(results),
-            tuple(slab for event, slab in slabs if event == "ready"),
-            tuple(slab for event, slab in slabs if event == "gone"),
+            tuple(results), tuple(self._slabs_ready), tuple(self._slabs_gone), stuck=tuple(stuck)
         )
+        self._slabs_ready, self._slabs_gone = [], []
         return None if report.is_empty else WorkerReport.of(report)
 
     def _apply(self, job: CopyJob) -> None:
@@ -224,7 +273,8 @@ class EngineDrive:
     ) -> None:
         self.scheduler = scheduler
         self.clock = clock
-        self.worker = FakeWorker(random.Random(seed))
+        world_size = scheduler._geometry.world_size
+        self.workers = [FakeWorker(random.Random(seed + rank)) for rank in range(world_size)]
         self.prompts: dict[str, list[int]] = {}
         self.expected_tokens: dict[str, int] = {}
         self.produced: dict[str, int] = {}
@@ -269,11 +319,35 @@ class EngineDrive:
         """Launch a step if the pipeline has room, else process the oldest one."""
         if len(self._in_flight) < self.depth and self.scheduler.has_requests():
             output = self.scheduler.schedule()
-            self._in_flight.append((output, self.worker.execute(output, self.prompts)))
+            self._check_copies_of(output)
+            self._in_flight.append((output, self._execute(output)))
             self.clock.now_s += 0.01
         if len(self._in_flight) >= self.depth or not self.scheduler.has_requests():
             self.process_one()
         self.scheduler._residency.ledger.check()
+
+    def _execute(self, output: SchedulerOutput) -> ModelRunnerOutput:
+        """Run a step on all ranks and join their reports, as vLLM's executor does."""
+        results = [worker.execute(output, self.prompts) for worker in self.workers]
+        assert len({str(result.sampled_token_ids) for result in results}) == 1
+        joined: WorkerReport | None = None
+        for result in results:
+            report = result.kv_connector_output.kv_connector_worker_meta
+            joined = report if joined is None else joined.aggregate(report) if report else joined
+        results[0].kv_connector_output = KVConnectorOutput(kv_connector_worker_meta=joined)
+        return results[0]
+
+    def _check_copies_of(self, output: SchedulerOutput) -> None:
+        metadata = output.kv_connector_metadata
+        assert isinstance(metadata, RotationMetadata)
+        if self.scheduler._residency.is_stuck:
+            assert not metadata.jobs, "a copy was started over a stuck link"
+        for slab in {c.slot // self.slots_per_slab for job in metadata.jobs for c in job.copies}:
+            assert all(slab in worker.slabs for worker in self.workers)
+
+    @property
+    def slots_per_slab(self) -> int:
+        return self.scheduler._geometry.slots_per_slab
 
     def process_one(self) -> None:
         """Process the oldest step in flight, if there is one."""
@@ -290,11 +364,34 @@ class EngineDrive:
 
     def run_until_idle(self, max_steps: int = 5000) -> None:
         """Step until nothing is left to do; raise if that does not happen."""
+        assert self.becomes_idle(max_steps), (
+            f"still busy after {max_steps} steps: {self.describe()}"
+        )
+
+    def becomes_idle(self, max_steps: int) -> bool:
+        """Step until nothing is left to do, at most ``max_steps`` times."""
         for _ in range(max_steps):
             if not self.scheduler.has_requests() and not self._in_flight:
-                return
+                return True
             self.step()
-        raise AssertionError(f"still busy after {max_steps} steps: {self.describe()}")
+        return False
+
+    def stuck_jobs(self) -> dict[int, CopyJob]:
+        """Jobs that some rank reported as stuck and has not ended."""
+        return {job.job_id: job for worker in self.workers for job in worker.stuck_jobs}
+
+    def unstick(self) -> None:
+        """Let all that was stuck end, and the idle engine take a step, as any request makes it."""
+        for worker in self.workers:
+            worker.unstick()
+        for _ in range(200):
+            if not self.scheduler._residency.ledger.num_jobs:
+                return
+            output = self.scheduler.schedule()
+            self._check_copies_of(output)
+            self._in_flight.append((output, self._execute(output)))
+            self.process_one()
+        raise AssertionError(f"copies never ended: {self.describe()}")
 
     def shut_down(self) -> None:
         """What vLLM's engine core does on SIGTERM with no time to drain: abort everything."""
@@ -312,14 +409,17 @@ class EngineDrive:
         )
 
     def assert_nothing_leaked(self) -> None:
-        """All HBM blocks and DRAM slots are free, no request or copy is left."""
+        """No request is left, and what is not free of HBM and DRAM is what stuck copies hold."""
         s = self.scheduler
         s._hbm.resize(s._hbm.max_blocks)
         s._hbm.settle()
-        assert s.kv_cache_manager.block_pool.get_num_free_blocks() == self.num_blocks
-        assert all(block.ref_cnt == 0 or block.is_null for block in s._block_pool.blocks)
-        assert s._residency.slots.num_used == 0
-        assert s._residency.ledger.num_jobs == 0
+        copies = [copy for job in self.stuck_jobs().values() for copy in job.copies]
+        pinned = {copy.block for copy in copies}
+        assert s.kv_cache_manager.block_pool.get_num_free_blocks() == self.num_blocks - len(pinned)
+        for block in s._block_pool.blocks:
+            assert block.is_null or (block.ref_cnt > 0) == (block.block_id in pinned)
+        assert s._residency.slots.num_used == len({copy.slot for copy in copies})
+        assert s._residency.ledger.num_jobs == len(self.stuck_jobs())
         assert s._residency.ledger.num_requests == 0
         assert not s.requests
         assert len(s._table) == 0

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from superinfer_contract.runtime_config import SchedulerKnobs
 from superinfer_runtime.policy.candidate import Candidate, Targets
-from superinfer_runtime.policy.rotasched import Iteration, decide, growth_blocks
+from superinfer_runtime.policy.rotasched import Iteration, blocks_ahead, decide
 
 BLOCK_SIZE = 16
 STEP_S = 0.03
@@ -37,6 +37,10 @@ class Job:
     @property
     def total_tokens(self) -> int:
         return self.prompt_tokens + self.candidate.num_tokens
+
+    def blocks_ahead(self, knobs: SchedulerKnobs) -> int:
+        end_tokens = self.prompt_tokens + self.candidate.max_tokens
+        return blocks_ahead(self.total_tokens, end_tokens, knobs.growth_horizon_steps, BLOCK_SIZE)
 
     @property
     def finished(self) -> bool:
@@ -136,14 +140,11 @@ class FakeEngine:
         growth = 0
         for job in self.running:
             left = job.candidate.max_tokens - job.candidate.num_tokens
-            horizon = min(knobs.growth_horizon_steps, left)
-            growth += growth_blocks(
-                job.total_tokens, job.total_tokens, job.blocks, horizon, BLOCK_SIZE
-            )
+            growth += max(job.blocks_ahead(knobs) - job.blocks, 0)
             job.candidate.blocks = job.candidate.dram_blocks = job.blocks
             job.candidate.rotatable = left > knobs.growth_horizon_steps
         for job in (*self.waiting, *self.rotary):
-            job.candidate.blocks = blocks_for(job.total_tokens + 1)
+            job.candidate.blocks = job.blocks_ahead(knobs)
         in_flight = sum(job.blocks for job in (*self.leaving, *self.entering))
         iteration = Iteration(
             now_s=self.now_s,

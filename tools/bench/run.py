@@ -1,9 +1,10 @@
-"""`make bench`: what the policy, the ledger and the CPU copy engine cost on this machine.
+"""`make bench`: what policy, ledger, CPU copy engine and operator cost on this machine.
 
 python tools/bench/run.py --output out/bench.json
 """
 
 import argparse
+import asyncio
 import json
 import os
 import platform
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from cpu_rotation import cpu_rotation
 from ledger_rate import ledger_ops_per_s
+from operator_scale import measure
 from policy_time import decision_times_ms
 from rich.console import Console
 from rich.table import Table
@@ -27,12 +29,15 @@ def main() -> None:
     uncontended = decision_times_ms(contended=False)
     log.print("ledger ...")
     ledger = ledger_ops_per_s()
+    log.print("operator, 200 services on a real API server ...")
+    operator = asyncio.run(measure())
     log.print("CPU rotation ...")
     result = {
         "policy_decision_ms": contended,
         "policy_decision_uncontended_ms": uncontended,
         "ledger_ops_per_s": ledger,
         "cpu_rotation": cpu_rotation(),
+        "operator": operator,
         "machine": machine(),
     }
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -65,6 +70,12 @@ def show(result: dict[str, object], console: Console) -> None:
             decisions.add_row(f"{int(size):,}", label, *(f"{cell:.3f}" for cell in cells))
     console.print(decisions)
     console.print(f"ledger: {result['ledger_ops_per_s']:,} block operations a second")
+    operator = result["operator"]
+    assert isinstance(operator, dict)
+    carried = Table("operator", "", title=f"{operator['services']} services")
+    for name, figure in operator.items():
+        carried.add_row(name, str(figure))
+    console.print(carried)
     headings = ("segment", "plain", "plain by segment", "one way", "ratio", "duplex", "ratio")
     rotation = Table(*headings, title="CPU rotation, GB/s")
     speeds = result["cpu_rotation"]

@@ -1,7 +1,7 @@
 """OTLP over gRPC: the same as `receiver`, for collectors and SDKs that speak gRPC.
 
-Like its twin it binds first, checks the bearer token of each call, bounds a message's size, and
-feeds `ingest`.
+Like its twin it binds first, checks the bearer token of each call, bounds a message's size (packed
+and unpacked), and feeds `ingest`.
 """
 
 import contextlib
@@ -17,15 +17,20 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import (
     add_MetricsServiceServicer_to_server,
 )
 
-from superinfer_operator.telemetry.ingest import MAX_BODY_BYTES, Sink, ingest, is_authorized
+from superinfer_operator.telemetry.ingest import (
+    MAX_BODY_BYTES,
+    UNAUTHENTICATED,
+    Intake,
+    Transport,
+)
+from superinfer_operator.telemetry.tls import TlsFiles, grpc_credentials
 
 STOP_TIMEOUT_S = 2
 
 
 class _Metrics(MetricsServiceServicer):
-    def __init__(self, sink: Sink, token: str) -> None:
-        self._sink = sink
-        self._token = token
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
 
     async def Export(
         self,
@@ -34,25 +39,36 @@ class _Metrics(MetricsServiceServicer):
     ) -> ExportMetricsServiceResponse:
         sent = dict(context.invocation_metadata() or ())
         header = sent.get("authorization")
-        if not is_authorized(header if isinstance(header, str) else None, self._token):
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "a valid bearer token is required")
-        return ingest(request, self._sink)
+        identity = self._intake.identity(
+            header if isinstance(header, str) else None, Transport.GRPC
+        )
+        if identity is None:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, UNAUTHENTICATED)
+            raise AssertionError("abort raises")
+        return self._intake.take(request, identity, Transport.GRPC)
 
 
 @contextlib.asynccontextmanager
-async def serving_grpc(sink: Sink, token: str, address: str) -> AsyncIterator[int]:
+async def serving_grpc(
+    intake: Intake, address: str, tls: TlsFiles | None = None
+) -> AsyncIterator[int]:
     """Serve on ``address`` (``host:port``, port 0: any) while the context lasts; gives the port.
 
     Raises:
+        ConfigError: the files of ``tls`` cannot be used.
         OSError: the port is taken or not allowed.
     """
+    credentials = None if tls is None else grpc_credentials(tls)
     options = [("grpc.max_receive_message_length", MAX_BODY_BYTES), ("grpc.so_reuseport", 0)]
     server = grpc.aio.server(options=options)
     add_MetricsServiceServicer_to_server(  # type: ignore[no-untyped-call]
-        _Metrics(sink, token), server
+        _Metrics(intake), server
     )
     try:
-        port = server.add_insecure_port(address)
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
     except RuntimeError as error:
         raise OSError(f"cannot listen on {address}") from error
     await server.start()

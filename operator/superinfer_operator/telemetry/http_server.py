@@ -13,7 +13,10 @@ from collections.abc import AsyncIterator, Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
+from superinfer_operator.telemetry.tls import TlsFiles, http_context
+
 STOP_TIMEOUT_S = 2
+KEEP_ALIVE_S = 75  # longer than senders pause, so that no report meets a closing connection
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -39,24 +42,37 @@ class _QuietServer(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving_app(app: ASGIApp, listener: socket.socket) -> AsyncIterator[str]:
-    """Serve ``app`` on ``listener`` while the context lasts; gives its base URL."""
+async def serving_app(
+    app: ASGIApp, listener: socket.socket, tls: TlsFiles | None = None
+) -> AsyncIterator[str]:
+    """Serve ``app`` on ``listener``, and close it, while the context lasts; gives its base URL.
+
+    Raises:
+        ConfigError: the files of ``tls`` cannot be used.
+    """
+    with contextlib.closing(listener):
+        context = None if tls is None else http_context(tls)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=STOP_TIMEOUT_S,
+            ssl_context_factory=None if context is None else lambda *_: context,
+        )
+        server = _QuietServer(config)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            while not server.started and not task.done():
+                await asyncio.sleep(0.01)
+            yield _url(listener, "http" if tls is None else "https")
+        finally:
+            server.should_exit = True
+            await task
+
+
+def _url(listener: socket.socket, scheme: str) -> str:
     host, port = listener.getsockname()[:2]
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        ws="none",
-        timeout_graceful_shutdown=STOP_TIMEOUT_S,
-    )
-    server = _QuietServer(config)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    try:
-        while not server.started and not task.done():
-            await asyncio.sleep(0.01)
-        yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    finally:
-        server.should_exit = True
-        await task
-        listener.close()
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -1,24 +1,30 @@
-"""From the bytes of an OTLP request to points, and the answer that goes back.
+"""What becomes of an OTLP request, whichever way it came.
 
 Both receivers (HTTP and gRPC) end here, so they cannot differ in what they accept.
 """
 
-import hmac
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsPartialSuccess,
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
 )
 
-from superinfer_operator.telemetry.points import Point, read_points
+from superinfer_operator.telemetry.authentication import Authenticate
+from superinfer_operator.telemetry.points import Point
+from superinfer_operator.telemetry.reading import read_points
+from superinfer_operator.telemetry.rejection import Rejected, in_words
 
 MAX_BODY_BYTES = 4 * 2**20
+UNAUTHENTICATED = "a valid bearer token is required"
 
-Sink = Callable[[list[Point]], None]
-"""Takes the points of one request."""
+Sink = Callable[[list[Point]], Rejected]
+"""Takes the points of one request; returns those that it did not want."""
 
 
 class BadRequest(Exception):
@@ -29,9 +35,75 @@ class TooLarge(Exception):
     """The body, packed or unpacked, exceeds `MAX_BODY_BYTES`."""
 
 
-def is_authorized(header: str | None, token: str) -> bool:
-    """Whether ``header`` is ``Bearer <token>``; compared in constant time."""
-    return hmac.compare_digest((header or "").encode(), f"Bearer {token}".encode())
+class Transport(StrEnum):
+    """The way a request came."""
+
+    HTTP = "http"
+    GRPC = "grpc"
+
+
+class Outcome(StrEnum):
+    """What became of a request."""
+
+    ACCEPTED = "accepted"  # perhaps without some of its points
+    UNAUTHENTICATED = "unauthenticated"
+    REFUSED = "refused"  # too large, or no OTLP
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the operator's own telemetry is told of a request."""
+
+    transport: Transport
+    outcome: Outcome
+    accepted_points: int = 0
+    rejected_points: int = 0
+
+
+def _untold(_: Receipt) -> None:
+    """Nobody wants to know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What both receivers share: who may send, where points go, and who is told."""
+
+    authenticate: Authenticate
+    sink: Sink
+    tell: Callable[[Receipt], None] = _untold
+
+    def identity(self, authorization: str | None, transport: Transport) -> str | None:
+        """Whose telemetry comes with this ``Authorization`` header; None: refuse the request."""
+        identity = self.authenticate(authorization)
+        if identity is None:
+            self.tell(Receipt(transport, Outcome.UNAUTHENTICATED))
+        return identity
+
+    def take(
+        self, request: ExportMetricsServiceRequest, identity: str, transport: Transport
+    ) -> ExportMetricsServiceResponse:
+        """Hand the request's points on and return the answer to its sender."""
+        reading = read_points(request, identity)
+        rejected = reading.rejected + self.sink(reading.points)
+        offered = len(reading.points) + reading.rejected.total()
+        self.tell(
+            Receipt(transport, Outcome.ACCEPTED, offered - rejected.total(), rejected.total())
+        )
+        return _answer(rejected)
+
+    def refused(self, transport: Transport) -> None:
+        """Note a request that could not be read."""
+        self.tell(Receipt(transport, Outcome.REFUSED))
+
+
+def _answer(rejected: Rejected) -> ExportMetricsServiceResponse:
+    if not rejected:
+        return ExportMetricsServiceResponse()  # OTLP: no partial_success when all was taken
+    return ExportMetricsServiceResponse(
+        partial_success=ExportMetricsPartialSuccess(
+            rejected_data_points=rejected.total(), error_message=in_words(rejected)
+        )
+    )
 
 
 def unpack(body: bytes, encoding: str | None) -> bytes:
@@ -69,9 +141,3 @@ def parse(body: bytes) -> ExportMetricsServiceRequest:
         return ExportMetricsServiceRequest.FromString(body)
     except DecodeError as error:
         raise BadRequest("the body is not an OTLP ExportMetricsServiceRequest") from error
-
-
-def ingest(request: ExportMetricsServiceRequest, sink: Sink) -> ExportMetricsServiceResponse:
-    """Hand the request's points to ``sink`` and return the answer to its sender."""
-    sink(read_points(request))
-    return ExportMetricsServiceResponse()

@@ -1,51 +1,69 @@
 """OTLP over HTTP: ``POST /v1/metrics`` with protobuf, plain or gzip, and a bearer token.
 
-What it accepts is decided in `ingest`; here that becomes statuses: 401 without the token, 413 for
-what is too large, 400 for what is no OTLP, 415 for OTLP in JSON.
+What it accepts is decided in `ingest`; here that becomes statuses: 401 without a token, before the
+body is read; 413 for what is too large, 400 for what is no OTLP, 408 for a body that does not come,
+415 for OTLP in JSON. As OTLP demands, errors too are protobuf: a `google.rpc.Status`.
 """
 
+import asyncio
 import contextlib
 import socket
 
+from google.protobuf.message import Message
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from superinfer_operator.telemetry.http_server import serving_app
 from superinfer_operator.telemetry.ingest import (
     MAX_BODY_BYTES,
+    UNAUTHENTICATED,
     BadRequest,
-    Sink,
+    Intake,
     TooLarge,
-    ingest,
-    is_authorized,
+    Transport,
     parse,
     unpack,
 )
+from superinfer_operator.telemetry.tls import TlsFiles
 
 PATH = "/v1/metrics"
 PROTOBUF = "application/x-protobuf"
+BODY_TIMEOUT_S = 10.0
 
 
-def app(sink: Sink, token: str) -> Starlette:
-    """Return the ASGI app that hands received points to ``sink``."""
+def app(intake: Intake) -> Starlette:
+    """Return the ASGI app that hands received points to ``intake``."""
 
     async def export(request: Request) -> Response:
-        if not is_authorized(request.headers.get("authorization"), token):
-            return _error(401, "a valid bearer token is required")
-        if request.headers.get("content-type", "").partition(";")[0].strip() != PROTOBUF:
-            return _error(415, f"send {PROTOBUF}")
+        identity = intake.identity(request.headers.get("authorization"), Transport.HTTP)
+        if identity is None:
+            return _answer(401, Status(message=UNAUTHENTICATED))
+        if _content_type(request) != PROTOBUF:
+            return refuse(415, f"send {PROTOBUF}")
         try:
-            body = unpack(await _body(request), request.headers.get("content-encoding"))
-            answer = ingest(parse(body), sink)
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                packed = await _body(request)
+            otlp = parse(unpack(packed, request.headers.get("content-encoding")))
         except TooLarge:
-            return _error(413, f"a request must not exceed {MAX_BODY_BYTES} bytes")
+            return refuse(413, f"a request must not exceed {MAX_BODY_BYTES} bytes")
         except BadRequest as error:
-            return _error(400, str(error))
-        return Response(answer.SerializeToString(), media_type=PROTOBUF)
+            return refuse(400, str(error))
+        except TimeoutError:
+            return refuse(408, f"the body did not come within {BODY_TIMEOUT_S:g} s")
+        return _answer(200, intake.take(otlp, identity, Transport.HTTP))
+
+    def refuse(status: int, message: str) -> Response:
+        intake.refused(Transport.HTTP)
+        return _answer(status, Status(message=message))
 
     return Starlette(routes=[Route(PATH, export, methods=["POST"])])
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def _body(request: Request) -> bytes:
@@ -57,12 +75,16 @@ async def _body(request: Request) -> bytes:
     return bytes(chunks)
 
 
-def _error(status: int, message: str) -> Response:
-    return JSONResponse({"message": message}, status_code=status)
+def _answer(status: int, message: Message) -> Response:
+    return Response(message.SerializeToString(), status_code=status, media_type=PROTOBUF)
 
 
 def serving(
-    sink: Sink, token: str, listener: socket.socket
+    intake: Intake, listener: socket.socket, tls: TlsFiles | None = None
 ) -> contextlib.AbstractAsyncContextManager[str]:
-    """Receive on ``listener`` while the context lasts; gives the endpoint's base URL."""
-    return serving_app(app(sink, token), listener)
+    """Receive on ``listener`` while the context lasts; gives the endpoint's base URL.
+
+    Raises:
+        ConfigError: the files of ``tls`` cannot be used.
+    """
+    return serving_app(app(intake), listener, tls)

@@ -1,85 +1,171 @@
 """One series over a sliding window: how much a counter rose, what a gauge last said.
 
 Two clocks are kept apart. The *sender's* (nanoseconds in the point) orders the points of a series:
-a point no newer than the last one is a duplicate or late and changes nothing. The *receiver's*
-(``now_s``, an argument) places a rise in the window and tells what is stale, so that a sender's
-wrong clock cannot hide a silence.
+a point no newer than the last one is a duplicate or late. The *receiver's* (``now_s``, an argument)
+places a rise in the window and tells what is stale, so that a sender's wrong clock cannot hide a
+silence. A sender's clock may also be set back; then all its points look late, and `SetBack` tells
+that from lateness.
 """
 
+from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass, field
 
-from superinfer_operator.telemetry.points import Point, Shape
+from superinfer_operator.telemetry.points import Point
 
+STEPS_OF_A_WINDOW = 64
+MAX_DELTAS_REMEMBERED = 64
 _NS = 1e9
 
 
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """How far a look reaches back."""
+
+    window_s: float  # rises of counters
+    stale_s: float  # gauges, and how long a pod may look late before its clock is doubted
+
+
 @dataclass(slots=True)
-class CounterSeries:
-    """Rises of one counter, cumulative or delta, with restarts of its process seen through."""
+class SetBack:
+    """Notices that a clock was set back: old points, and only those, keep coming and advance.
 
-    window_s: float
+    Repeating one old request for ever is not enough, nor are late points between newer ones.
+    """
+
+    since_s: float | None = None
+    oldest_ns: int = 0
+
+    def saw_news(self) -> None:
+        self.since_s = None
+
+    def saw_old(self, time_ns: int, now_s: float, stale_s: float) -> bool:
+        """Take in an old point and say whether it now counts as news."""
+        if self.since_s is None:
+            self.since_s, self.oldest_ns = now_s, time_ns
+        self.oldest_ns = min(self.oldest_ns, time_ns)
+        return time_ns > self.oldest_ns and now_s - self.since_s > stale_s
+
+
+@dataclass(slots=True)
+class Rises:
+    """The sum of rises in a sliding window, kept in a bounded number of steps."""
+
+    steps: deque[tuple[float, float]] = field(default_factory=deque)
+
+    def add(self, rise: float, now_s: float, window_s: float) -> None:
+        self._prune(now_s, window_s)
+        if rise <= 0:
+            return
+        since_s = now_s
+        if self.steps and now_s - self.steps[-1][0] < window_s / STEPS_OF_A_WINDOW:
+            since_s, before = self.steps.pop()
+            rise += before
+        self.steps.append((since_s, rise))
+
+    def total(self, now_s: float, window_s: float) -> float:
+        self._prune(now_s, window_s)
+        return sum(rise for _, rise in self.steps)
+
+    def _prune(self, now_s: float, window_s: float) -> None:
+        while self.steps and self.steps[0][0] <= now_s - window_s:
+            self.steps.popleft()
+
+
+@dataclass(slots=True)
+class CumulativeSeries:
+    """A counter whose points carry the sum since its process started."""
+
+    rises: Rises = field(default_factory=Rises)
     last: Point | None = None
-    rises: deque[tuple[float, float]] = field(default_factory=deque)
+    set_back: SetBack = field(default_factory=SetBack)
 
-    def add(self, point: Point, now_s: float) -> bool:
+    def add(self, point: Point, now_s: float, horizon: Horizon) -> bool:
         """Take ``point`` and say whether it was news."""
-        if self._is_old(point):
+        rise = self._rise(point, now_s, horizon)
+        if rise is None:
             return False
-        rise = self._rise(point)
         self.last = point
-        if rise > 0:
-            self.rises.append((now_s, rise))
-        self._prune(now_s)
+        self.set_back.saw_news()
+        self.rises.add(rise, now_s, horizon.window_s)
         return True
 
-    def total(self, now_s: float) -> float:
-        """How much the counter rose in the window that ends at ``now_s``."""
-        self._prune(now_s)
-        return sum(rise for _, rise in self.rises)
-
-    def _is_old(self, point: Point) -> bool:
-        last = self.last
-        return last is not None and (
-            point.time_ns <= last.time_ns
-            # A straggler of the process before the restart.
-            or (point.shape is Shape.CUMULATIVE and point.start_ns < last.start_ns)
-        )
-
-    def _rise(self, point: Point) -> float:
-        if point.shape is Shape.DELTA:
-            return point.value
+    def _rise(self, point: Point, now_s: float, horizon: Horizon) -> float | None:
+        """How much ``point`` adds; None if it is late or repeats the last one."""
         last = self.last
         if last is None:
-            # Seen for the first time: its sum counts only if all of it can lie in the window.
-            age_s = (point.time_ns - point.start_ns) / _NS
-            return point.value if point.start_ns and age_s <= self.window_s else 0.0
-        if point.start_ns > last.start_ns or point.value < last.value:
-            return point.value  # restarted: counts from nought again
-        return point.value - last.value
+            return _found(point, horizon.window_s)
+        if 0 < last.start_ns < point.start_ns:
+            return point.value  # restarted, and counts from nought again
+        is_same_process = last.start_ns in (0, point.start_ns)
+        if is_same_process and point.time_ns > last.time_ns:
+            fell = point.value < last.value  # restarted without saying so
+            return point.value if fell else point.value - last.value
+        is_repeated = is_same_process and point.time_ns == last.time_ns
+        if is_repeated or not self.set_back.saw_old(point.time_ns, now_s, horizon.stale_s):
+            return None
+        if is_same_process:
+            return max(0.0, point.value - last.value)
+        return _found(point, horizon.window_s)
 
-    def _prune(self, now_s: float) -> None:
-        while self.rises and self.rises[0][0] <= now_s - self.window_s:
-            self.rises.popleft()
+
+def _found(point: Point, window_s: float) -> float:
+    """What a counter adds that is seen for the first time: all, if all lies in the window."""
+    age_s = (point.time_ns - point.start_ns) / _NS
+    return point.value if point.start_ns and 0 <= age_s <= window_s else 0.0
+
+
+@dataclass(slots=True)
+class DeltaSeries:
+    """A counter whose points carry what was added since the point before.
+
+    A late point is counted too, unless it was counted already: for that the times of the last
+    points are remembered, and what is older than all of them is not counted any more.
+    """
+
+    rises: Rises = field(default_factory=Rises)
+    floor_ns: int = 0  # up to here nothing is counted any more
+    counted_ns: list[int] = field(default_factory=list)
+    set_back: SetBack = field(default_factory=SetBack)
+
+    def add(self, point: Point, now_s: float, horizon: Horizon) -> bool:
+        """Take ``point`` and say whether it was news."""
+        place = bisect_left(self.counted_ns, point.time_ns)
+        if self.counted_ns[place : place + 1] == [point.time_ns]:
+            return False
+        if point.time_ns <= self.floor_ns:
+            if not self.set_back.saw_old(point.time_ns, now_s, horizon.stale_s):
+                return False
+            self.counted_ns.clear()
+            place = 0
+        self.counted_ns.insert(place, point.time_ns)
+        if len(self.counted_ns) > MAX_DELTAS_REMEMBERED or point.time_ns <= self.floor_ns:
+            self.floor_ns = self.counted_ns.pop(0)
+        self.set_back.saw_news()
+        self.rises.add(point.value, now_s, horizon.window_s)
+        return True
 
 
 @dataclass(slots=True)
 class GaugeSeries:
     """The last value of one gauge, until it is stale."""
 
-    stale_s: float
     last: Point | None = None
     received_s: float = 0.0
+    set_back: SetBack = field(default_factory=SetBack)
 
-    def add(self, point: Point, now_s: float) -> bool:
+    def add(self, point: Point, now_s: float, horizon: Horizon) -> bool:
         """Take ``point`` and say whether it was news."""
         if self.last is not None and point.time_ns <= self.last.time_ns:
-            return False
+            is_repeated = point.time_ns == self.last.time_ns
+            if is_repeated or not self.set_back.saw_old(point.time_ns, now_s, horizon.stale_s):
+                return False
         self.last, self.received_s = point, now_s
+        self.set_back.saw_news()
         return True
 
-    def value(self, now_s: float) -> float | None:
+    def value(self, now_s: float, stale_s: float) -> float | None:
         """The last value, or None when it is older than ``stale_s``."""
-        if self.last is None or now_s - self.received_s > self.stale_s:
+        if self.last is None or now_s - self.received_s > stale_s:
             return None
         return self.last.value

@@ -1,23 +1,36 @@
-"""Sliding windows over all that the runtimes report, per service and pod.
+"""Sliding windows over what the pods of one service report.
 
 `Windows.add` takes points as they arrive; `Windows.snapshot` answers what a pod did in the last
-``window_s`` seconds. Time is an argument. A sender cannot fill the memory: series per pod are
-capped, and pods that fell silent are forgotten.
+``window_s`` seconds. Time is an argument. A sender cannot fill the memory: pods and their series
+are capped (what is beyond is rejected by name), and pods that fell silent are forgotten.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from superinfer_contract.metrics import SLO_REQUESTS, Attribute, Metric, Objective, Outcome
 
 from superinfer_operator.telemetry.points import Attributes, Point, Shape, Source
-from superinfer_operator.telemetry.series import CounterSeries, GaugeSeries
+from superinfer_operator.telemetry.rejection import Reason, Rejected
+from superinfer_operator.telemetry.series import (
+    CumulativeSeries,
+    DeltaSeries,
+    GaugeSeries,
+    Horizon,
+)
 
 MAX_SERIES_OF_A_POD = 1024
-MAX_PODS = 4096
+MAX_PODS = 2048
 FORGET_AFTER_WINDOWS = 10
 
 Key = tuple[str, Attributes]
+Series = CumulativeSeries | DeltaSeries | GaugeSeries
+
+_SERIES: Mapping[Shape, type[Series]] = {
+    Shape.CUMULATIVE: CumulativeSeries,
+    Shape.DELTA: DeltaSeries,
+    Shape.GAUGE: GaugeSeries,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,35 +78,52 @@ def _key(metric: Metric, value: str | None) -> Key:
 @dataclass(slots=True)
 class _Pod:
     heard_s: float
-    counters: dict[Key, CounterSeries] = field(default_factory=dict)
-    gauges: dict[Key, GaugeSeries] = field(default_factory=dict)
+    series: dict[tuple[Shape, Key], Series] = field(default_factory=dict)
+
+    def add(self, point: Point, now_s: float, horizon: Horizon) -> Reason | None:
+        key = (point.shape, (point.metric, point.attributes))
+        series = self.series.get(key)
+        if series is None:
+            if len(self.series) >= MAX_SERIES_OF_A_POD:
+                return Reason.TOO_MANY_SERIES
+            series = self.series[key] = _SERIES[point.shape]()
+        if series.add(point, now_s, horizon):
+            self.heard_s = now_s
+        return None
 
 
 class Windows:
-    """The windows of all services.
+    """The windows of one service.
 
     >>> windows = Windows(window_s=30, stale_s=15)
-    >>> windows.add(read_points(request), now_s=clock())
-    >>> windows.snapshot(Source("chat", "chat-0"), now_s=clock()).shares
+    >>> windows.add(read_points(request, "team/chat").points, now_s=clock())
+    >>> windows.snapshot(Source("team/chat", "chat-0"), now_s=clock()).shares
     """
 
     def __init__(self, window_s: float, stale_s: float) -> None:
-        self._window_s = window_s
-        self._stale_s = stale_s
+        self._horizon = Horizon(window_s, stale_s)
         self._pods: dict[Source, _Pod] = {}
+        self._sweep_s = 0.0
 
-    def add(self, points: Iterable[Point], now_s: float) -> None:
-        """Take points that arrived at ``now_s``, in any order."""
+    def update(self, window_s: float, stale_s: float) -> None:
+        """Look further back, or less far, from now on."""
+        self._horizon = Horizon(window_s, stale_s)
+
+    def add(self, points: Iterable[Point], now_s: float) -> Rejected:
+        """Take points that arrived at ``now_s``, in any order; returns what was too much."""
         self._forget(now_s)
+        rejected = Rejected()
         for point in sorted(points, key=lambda point: point.time_ns):
             pod = self._pods.get(point.source)
             if pod is None:
                 if len(self._pods) >= MAX_PODS:
+                    rejected[Reason.TOO_MANY_PODS] += 1
                     continue
                 pod = self._pods[point.source] = _Pod(heard_s=now_s)
-            series = self._series(pod, point)
-            if series is not None and series.add(point, now_s):
-                pod.heard_s = now_s
+            reason = pod.add(point, now_s, self._horizon)
+            if reason is not None:
+                rejected[reason] += 1
+        return rejected
 
     def sources(self, service: str) -> list[Source]:
         """The pods of ``service`` that were heard of lately."""
@@ -102,34 +132,34 @@ class Windows:
             key=lambda source: source.pod,
         )
 
+    def keep_only(self, pods: Collection[str]) -> None:
+        """Forget all pods but ``pods``: the others are gone."""
+        for source in [source for source in self._pods if source.pod not in pods]:
+            del self._pods[source]
+
     def snapshot(self, source: Source, now_s: float) -> Snapshot:
         """What ``source`` reported; empty for one that was never heard of."""
+        window_s, stale_s = self._horizon.window_s, self._horizon.stale_s
         pod = self._pods.get(source)
         if pod is None:
-            return Snapshot(None, {}, {}, {}, self._window_s)
-        rises = {key: series.total(now_s) for key, series in pod.counters.items()}
-        gauges = {key: series.value(now_s) for key, series in pod.gauges.items()}
-        return Snapshot(
-            age_s=now_s - pod.heard_s,
-            shares=_shares(rises),
-            gauges={key: value for key, value in gauges.items() if value is not None},
-            rises=rises,
-            window_s=self._window_s,
-        )
-
-    def _series(self, pod: _Pod, point: Point) -> CounterSeries | GaugeSeries | None:
-        key = (point.metric, point.attributes)
-        known = pod.gauges.get(key) if point.shape is Shape.GAUGE else pod.counters.get(key)
-        if known is not None:
-            return known
-        if len(pod.counters) + len(pod.gauges) >= MAX_SERIES_OF_A_POD:
-            return None
-        if point.shape is Shape.GAUGE:
-            return pod.gauges.setdefault(key, GaugeSeries(self._stale_s))
-        return pod.counters.setdefault(key, CounterSeries(self._window_s))
+            return Snapshot(None, {}, {}, {}, window_s)
+        rises: dict[Key, float] = {}
+        gauges: dict[Key, float] = {}
+        for (_, key), series in pod.series.items():
+            if isinstance(series, GaugeSeries):
+                value = series.value(now_s, stale_s)
+                if value is not None:
+                    gauges[key] = value
+            else:
+                # A sender that changed its temporality has two series of one key.
+                rises[key] = rises.get(key, 0.0) + series.rises.total(now_s, window_s)
+        return Snapshot(now_s - pod.heard_s, _shares(rises), gauges, rises, window_s)
 
     def _forget(self, now_s: float) -> None:
-        silent_s = FORGET_AFTER_WINDOWS * max(self._window_s, self._stale_s)
+        if now_s < self._sweep_s:
+            return
+        self._sweep_s = now_s + self._horizon.stale_s
+        silent_s = FORGET_AFTER_WINDOWS * max(self._horizon.window_s, self._horizon.stale_s)
         for source in [s for s, pod in self._pods.items() if now_s - pod.heard_s > silent_s]:
             del self._pods[source]
 

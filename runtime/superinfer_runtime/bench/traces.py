@@ -8,8 +8,8 @@ A format is recognised by its content, never by its file name:
 - ServeGen: a ``chunk-N-trace.csv`` with its ``chunk-N-dataset.json``, or a folder of such pairs.
 
 The first arrival of a log counts as its start, and requests come in the order of their arrival.
-Mooncake's prefix hashes are not replayed: prompts of a run share no prefix, so that a prefix cache
-cannot blur what scheduling did.
+Mooncake's prefix hashes (``hash_ids``) are kept for the simulator. A bench run does not replay
+them: its prompts share no prefix, so that a prefix cache cannot blur what scheduling did.
 """
 
 import csv
@@ -33,6 +33,13 @@ class TracedRequest:
     arrival_s: float
     input_tokens: int
     output_tokens: int
+    prefix_hashes: tuple[int, ...] | None = None
+    """One per `TOKENS_PER_HASH` tokens of the prompt, the last for what is left over. Each stands
+    for all of the prompt up to the end of its tokens. None: the trace does not tell."""
+
+
+TOKENS_PER_HASH = 512
+"""Mooncake's block (FAST'25 release)."""
 
 
 class Trace(Protocol):
@@ -108,7 +115,9 @@ def _log(name: str, rows: Iterator[TracedRequest], *, timed: bool) -> RequestLog
     return RequestLog(
         name,
         tuple(
-            TracedRequest(row.arrival_s - start_s, row.input_tokens, row.output_tokens)
+            TracedRequest(
+                row.arrival_s - start_s, row.input_tokens, row.output_tokens, row.prefix_hashes
+            )
             for row in ordered
         ),
         timed,
@@ -141,12 +150,14 @@ def _mooncake(text: str, file_name: str) -> Iterator[TracedRequest]:
             continue
         try:
             row = json.loads(content)
+            hashes = row.get("hash_ids")
             yield TracedRequest(
                 float(row["timestamp"]) / 1000,
                 _tokens(row["input_length"]),
                 _tokens(row["output_length"]),
+                None if hashes is None else tuple(map(int, hashes)),
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise TraceError(f"trace {file_name}, line {line}: {error!r}") from None
 
 

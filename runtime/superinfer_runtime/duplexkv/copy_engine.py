@@ -34,6 +34,19 @@ class CopyResult:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkCalibration:
+    """What the link between HBM and DRAM can do, measured before any KV was in use."""
+
+    out_bytes_per_s: float
+    in_bytes_per_s: float
+    duplex_bytes_per_s: float
+    """Both directions at once, summed."""
+    crossover_bytes: int | None = None
+    """Smallest segment that the copy engines of the GPU move at least as fast as its SMs gather
+    and scatter it; None where there is one way to copy."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineReport:
     """What happened since the last `poll`."""
 
@@ -41,10 +54,13 @@ class EngineReport:
     slabs_ready: tuple[int, ...] = ()
     slabs_gone: tuple[int, ...] = ()
     slab_error: str | None = None
+    calibration: LinkCalibration | None = None
+    stuck: tuple[int, ...] = ()
+    """Jobs that should have ended long ago, each named once; a result may still come."""
 
     @property
     def is_empty(self) -> bool:
-        return not (self.results or self.slabs_ready or self.slabs_gone)
+        return self == EngineReport()
 
 
 class CopyEngine(Protocol):
@@ -53,6 +69,13 @@ class CopyEngine(Protocol):
     @property
     def slots_per_slab(self) -> int:
         """Blocks that one slab holds."""
+        ...
+
+    def calibrate(self, num_blocks: int) -> None:
+        """Measure the link with the first ``num_blocks`` blocks, whose contents are lost.
+
+        Called once, before any KV is in use; reported by the next `poll`.
+        """
         ...
 
     def add_slab(self, slab: int) -> None:

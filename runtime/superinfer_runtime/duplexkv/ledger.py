@@ -1,16 +1,10 @@
 """The ledger: which memory holds each block of each request's KV, and which copies are under way.
 
-    HBM_ONLY --mirror--> MIRRORING --ack--> SYNCED --rotate out--> DRAM_ONLY
-       |                     |                                        |   ^
-       +-----rotate out------+-------> ROTATING_OUT --ack-------------+---+
-                                       DRAM_ONLY --rotate in--> ROTATING_IN --ack--> SYNCED
-
-Full blocks never change, so their mirror stays good: rotating out moves only what is not mirrored
-(the tail), and after a rotation in the DRAM copy of full blocks is kept.
+How a block moves stands in `block_states`.
 
 Three rules hold always, and `check` proves them:
 
-* a DRAM slot has one owner: a (request, block), or a finished request's copy still under way;
+* a DRAM slot has one owner: a (request, block), or a copy still under way that nobody waits for;
 * while a copy is under way its slot stays taken and its HBM block stays *pinned*, whatever becomes
   of the request: both return only with the acknowledgement;
 * every pin is released exactly once.
@@ -20,42 +14,11 @@ names those to release. The ledger never touches vLLM's block pool.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from enum import Enum, auto
+from dataclasses import dataclass
 
+from superinfer_runtime.duplexkv.block_states import COPYING, BlockState, RequestBlocks
 from superinfer_runtime.duplexkv.jobs import Copy, Finished, Job, JobKind
 from superinfer_runtime.duplexkv.slots import SlotPool
-
-
-class BlockState(Enum):
-    """Where one block of one request's KV is."""
-
-    HBM_ONLY = auto()
-    MIRRORING = auto()
-    SYNCED = auto()
-    ROTATING_OUT = auto()
-    DRAM_ONLY = auto()
-    ROTATING_IN = auto()
-
-
-@dataclass(slots=True)
-class _Entry:
-    states: list[BlockState] = field(default_factory=list)
-    slots: list[int | None] = field(default_factory=list)
-    num_full: int = 0
-    """Rotated out: leading blocks that were full, and so stay good in DRAM."""
-    pending: int = 0
-    """Copies of a rotation that are not acknowledged."""
-    num_slots: int = 0
-    """Blocks that have a slot."""
-    mirror_cursor: int = 0
-    """No block before this one is HBM_ONLY: `start_mirror` need not look at them again."""
-
-    def extend_to(self, num_blocks: int) -> None:
-        missing = num_blocks - len(self.states)
-        if missing > 0:
-            self.states.extend([BlockState.HBM_ONLY] * missing)
-            self.slots.extend([None] * missing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +34,7 @@ class BlockLedger:
     def __init__(self, slots: SlotPool, block_size: int) -> None:
         self.slots = slots
         self.block_size = block_size
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[str, RequestBlocks] = {}
         self._open: dict[int, _OpenJob] = {}
         self._owner: dict[int, tuple[str, int]] = {}
         """Slot -> (request, block index); an orphan (its request is gone) stays until the ack."""
@@ -136,7 +99,7 @@ class BlockLedger:
         blocks: list[int] = []
         limit = min(max_copies, self.slots.num_free)
         for request_id, hbm_blocks, num_full in wanted:
-            entry = self._entries.setdefault(request_id, _Entry())
+            entry = self._entries.setdefault(request_id, RequestBlocks())
             entry.extend_to(num_full)
             for index in range(entry.mirror_cursor, num_full):
                 if len(parts) >= limit:
@@ -161,7 +124,7 @@ class BlockLedger:
             The job that copies what is not mirrored (pin its blocks), or None if all of it is.
         """
         num_blocks = -(-num_tokens // self.block_size)
-        entry = self._entries.setdefault(request_id, _Entry())
+        entry = self._entries.setdefault(request_id, RequestBlocks())
         entry.extend_to(num_blocks)
         self._release_slots_of(entry, range(num_blocks, len(entry.states)))
         del entry.states[num_blocks:], entry.slots[num_blocks:]
@@ -261,6 +224,27 @@ class BlockLedger:
             lost=tuple(lost),
         )
 
+    def abandon(self, job_id: int) -> tuple[str, ...]:
+        """The job does not end: give up what it was for. Its slots and pins wait for `finish`.
+
+        Returns:
+            Requests that it was to rotate: forgotten here, to be computed again.
+        """
+        open_job = self._open[job_id]
+        lost: dict[str, None] = {}
+        for (request_id, index), copy in zip(open_job.parts, open_job.job.copies, strict=True):
+            if self._owner.get(copy.slot) != (request_id, index):
+                continue  # its request went away while it was copied
+            entry = self._entries[request_id]
+            if entry.states[index] is BlockState.MIRRORING:
+                self._release_slots_of(entry, (index,))
+                self._set_state(entry, index, BlockState.HBM_ONLY)
+            else:
+                lost[request_id] = None
+        for request_id in lost:
+            self.forget(request_id)
+        return tuple(lost)
+
     def forget(self, request_id: str) -> None:
         """The request finished, was aborted, or lost its KV: free its slots, those being copied
         with the acknowledgement."""
@@ -272,7 +256,7 @@ class BlockLedger:
             if slot is None:
                 continue
             self._reclaimable -= state is BlockState.SYNCED
-            if state in _COPYING:
+            if state in COPYING:
                 self._owner[slot] = _ORPHAN
             else:
                 self._release_slot(slot)
@@ -302,7 +286,7 @@ class BlockLedger:
                 if slot is not None:
                     assert slot not in owned, f"slot {slot} has two owners"
                     owned[slot] = (request_id, index)
-                if state in _COPYING:
+                if state in COPYING:
                     copying.add((request_id, index))
         orphans = {slot for slot, owner in self._owner.items() if owner == _ORPHAN}
         assert {s: o for s, o in self._owner.items() if o != _ORPHAN} == owned
@@ -345,7 +329,7 @@ class BlockLedger:
         self._open[job.job_id] = _OpenJob(job, tuple(parts))
         return job
 
-    def _set_state(self, entry: _Entry, index: int, state: BlockState) -> None:
+    def _set_state(self, entry: RequestBlocks, index: int, state: BlockState) -> None:
         if state is BlockState.HBM_ONLY:
             entry.mirror_cursor = min(entry.mirror_cursor, index)
         self._reclaimable += (state is BlockState.SYNCED) - (
@@ -353,7 +337,7 @@ class BlockLedger:
         )
         entry.states[index] = state
 
-    def _set_synced(self, entry: _Entry, index: int) -> None:
+    def _set_synced(self, entry: RequestBlocks, index: int) -> None:
         """HBM and DRAM hold the block now; the mirror is given up if its slab is to go."""
         self._set_state(entry, index, BlockState.SYNCED)
         slot = entry.slots[index]
@@ -373,11 +357,11 @@ class BlockLedger:
                     if self.slots.num_free >= num_slots:
                         return
 
-    def _give_up_mirror(self, entry: _Entry, index: int) -> None:
+    def _give_up_mirror(self, entry: RequestBlocks, index: int) -> None:
         self._set_state(entry, index, BlockState.HBM_ONLY)
         self._release_slots_of(entry, (index,))
 
-    def _release_slots_of(self, entry: _Entry, indices: Sequence[int]) -> None:
+    def _release_slots_of(self, entry: RequestBlocks, indices: Sequence[int]) -> None:
         for index in indices:
             slot = entry.slots[index]
             if slot is None:
@@ -385,7 +369,7 @@ class BlockLedger:
             entry.slots[index] = None
             entry.num_slots -= 1
             self._reclaimable -= entry.states[index] is BlockState.SYNCED
-            if entry.states[index] in _COPYING:
+            if entry.states[index] in COPYING:
                 self._owner[slot] = _ORPHAN
             else:
                 self._release_slot(slot)
@@ -395,5 +379,4 @@ class BlockLedger:
         self.slots.free([slot])
 
 
-_COPYING = frozenset({BlockState.MIRRORING, BlockState.ROTATING_OUT, BlockState.ROTATING_IN})
 _ORPHAN = ("", -1)

@@ -2,8 +2,9 @@
 
 Memory is taken and given back by whole slabs, because pinning and unpinning are slow and page-wise;
 a slot is an offset into a slab. Growing asks the copy engine for a slab and uses it once the engine
-says that it is there; shrinking stops handing out a slab's slots and gives the slab back when the
-last one is free. Nothing in use is ever moved or dropped.
+says that it is there; where the machine has no more, the pool settles for what there is. Shrinking
+stops handing out a slab's slots and gives the slab back when the last one is free. Nothing in use
+is ever moved or dropped.
 
 Invariant: a slot is free or has exactly one owner; a slab being dropped has no owned slot.
 """
@@ -13,11 +14,16 @@ from enum import Enum, auto
 
 
 class SlabState(Enum):
-    """REQUESTED -> READY -> RETIRING -> DROPPING -> gone; RETIRING may go back to READY."""
+    """REQUESTED -> READY -> RETIRING -> DROPPING -> gone.
+
+    RETIRING may go back to READY; a slab that not all ranks could allocate goes from REQUESTED to
+    REFUSED, to be dropped.
+    """
 
     REQUESTED = auto()
     READY = auto()
     RETIRING = auto()
+    REFUSED = auto()
     DROPPING = auto()
 
 
@@ -76,11 +82,7 @@ class SlotPool:
 
     def take_changes(self) -> SlabChanges:
         """Move toward the target as far as is possible now. Call once an iteration."""
-        live = [
-            number
-            for number, slab in self._slabs.items()
-            if slab.state in (SlabState.REQUESTED, SlabState.READY)
-        ]
+        live = self._in_state(SlabState.REQUESTED, SlabState.READY)
         add: list[int] = []
         if len(live) < self.target_slabs:
             missing = self.target_slabs - len(live)
@@ -103,7 +105,7 @@ class SlotPool:
             for number in emptiest_first[: len(live) - self.target_slabs]:
                 self._slabs[number].state = SlabState.RETIRING
                 self._num_free -= len(self._slabs[number].free_slots)
-        drop = [
+        drop = self._in_state(SlabState.REFUSED) + [
             number
             for number in self._in_state(SlabState.RETIRING)
             if len(self._slabs[number].free_slots) == self.slots_per_slab
@@ -121,8 +123,19 @@ class SlotPool:
         self._num_free += self.slots_per_slab
 
     def slab_gone(self, number: int) -> None:
-        """The engine has released slab ``number``, or failed to allocate it."""
-        del self._slabs[number]
+        """The engine has released slab ``number``, or could not allocate it."""
+        if self._slabs.pop(number).state is SlabState.REQUESTED:
+            self._settle_for_less()
+
+    def slab_refused(self, number: int) -> None:
+        """Some ranks have pinned slab ``number`` and others could not: none is to keep it."""
+        self._slabs[number].state = SlabState.REFUSED
+        self._settle_for_less()
+
+    def _settle_for_less(self) -> None:
+        # The machine has no more: do not ask for ever.
+        usable = self._in_state(SlabState.REQUESTED, SlabState.READY, SlabState.RETIRING)
+        self.target_slabs = min(self.target_slabs, len(usable))
 
     def allocate(self, count: int) -> list[int] | None:
         """Take ``count`` slots, from low slabs first so that high ones empty; None if too few."""
@@ -159,5 +172,5 @@ class SlotPool:
         """Whether any slab waits for its slots to be freed."""
         return any(slab.state is SlabState.RETIRING for slab in self._slabs.values())
 
-    def _in_state(self, state: SlabState) -> list[int]:
-        return [number for number, slab in sorted(self._slabs.items()) if slab.state is state]
+    def _in_state(self, *states: SlabState) -> list[int]:
+        return [number for number, slab in sorted(self._slabs.items()) if slab.state in states]

@@ -4,7 +4,7 @@ Scheduler and workers run in processes of their own; this dict is the one thing 
 all of them. Plug-ins loaded without it run with the defaults.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from superinfer_contract.runtime_config import SchedulerKnobs, TierBudget
@@ -21,6 +21,8 @@ class KvConfig(BaseModel):
     hbm: TierBudget | None = None
     dram: TierBudget | None = None
     slab_bytes: int = Field(default=2**30, gt=0)
+    tier: Literal["host", "peer"] = "host"
+    """What stands behind the "DRAM" budget: pinned DRAM, or a neighbour GPU's HBM."""
 
 
 class EngineConfig(BaseModel):

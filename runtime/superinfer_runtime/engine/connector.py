@@ -17,11 +17,12 @@ from vllm.distributed.kv_transfer.kv_connector.v1.base import (
 from vllm.distributed.kv_transfer.kv_connector.v1.metrics import KVConnectorStats
 
 from superinfer_runtime.duplexkv.copy_engine import CopyEngine
-from superinfer_runtime.duplexkv.cpu_engine import CpuCopyEngine, HbmRegion
 from superinfer_runtime.engine.config import EngineConfig
-from superinfer_runtime.engine.geometry import KvGeometry, rotation_obstacle
+from superinfer_runtime.engine.copy_engines import copy_engine
+from superinfer_runtime.engine.geometry import KvGeometry
 from superinfer_runtime.engine.messages import RotationMetadata, WorkerReport
 from superinfer_runtime.engine.version import check_vllm_version
+from superinfer_runtime.engine.vllm_kv import geometry_of, rotation_obstacle
 
 check_vllm_version()
 
@@ -29,25 +30,32 @@ check_vllm_version()
 class RotaConnector(KVConnectorBase_V1, SupportsHMA):
     """See the module's text; loaded by ``kv_connector_module_path``."""
 
-    engine_type: type[CpuCopyEngine] = CpuCopyEngine
+    prefer_cross_layer_blocks = True
+    """One segment a block where the model runner offers it: large copies merge into larger ones."""
 
     def __init__(self, vllm_config: Any, role: KVConnectorRole, kv_cache_config: Any) -> None:
         super().__init__(vllm_config, role, kv_cache_config)
         self._engine: CopyEngine | None = None
-        config = EngineConfig.from_vllm(vllm_config)
+        self._config = EngineConfig.from_vllm(vllm_config)
         self._geometry: KvGeometry | None = None
-        if rotation_obstacle(vllm_config, kv_cache_config, config) is None:
-            self._geometry = KvGeometry.of(vllm_config, kv_cache_config, config)
+        if rotation_obstacle(vllm_config, kv_cache_config, self._config) is None:
+            self._geometry = geometry_of(vllm_config, kv_cache_config, self._config)
 
     # --- worker ------------------------------------------------------------------------------
 
     def register_kv_caches(self, kv_caches: dict[str, torch.Tensor]) -> None:
         if self._geometry is None:
             return
-        regions = kv_regions(list(kv_caches.values()), self._geometry.num_blocks + 1)
-        engine = self.engine_type(regions, self._geometry.slots_per_slab)
-        engine.calibrate(min(self._geometry.num_blocks, self._geometry.slots_per_slab))
-        self._engine = engine
+        self._engine = self.make_engine(kv_caches)
+        self._engine.calibrate(self._geometry.num_blocks)
+
+    def register_cross_layers_kv_cache(self, kv_cache: torch.Tensor, attn_backend: Any) -> None:
+        self.register_kv_caches({"all layers": kv_cache})
+
+    def make_engine(self, kv_caches: dict[str, torch.Tensor]) -> CopyEngine:
+        """Return the copy engine for this worker's KV memory."""
+        assert self._geometry is not None
+        return copy_engine(list(kv_caches.values()), self._geometry, self._config)
 
     def start_load_kv(self, forward_context: Any, **kwargs: Any) -> None:
         metadata = self._get_connector_metadata()
@@ -133,23 +141,3 @@ class RotationStats(KVConnectorStats):
 
     def is_empty(self) -> bool:
         return not self.data
-
-
-def kv_regions(tensors: list[torch.Tensor], num_blocks: int) -> list[HbmRegion]:
-    """Return the memory regions behind vLLM's KV tensors, each block of each one contiguous.
-
-    Raises:
-        ValueError: a layout in which a block is not contiguous, or blocks are not equally spaced.
-    """
-    regions: dict[int, HbmRegion] = {}
-    for tensor in tensors:
-        block_bytes = tensor.numel() // num_blocks * tensor.element_size()
-        stride_bytes = tensor.stride(0) * tensor.element_size()
-        if tensor.shape[0] != num_blocks or stride_bytes != block_bytes:
-            raise ValueError(
-                f"KV layout {tuple(tensor.shape)} with strides {tensor.stride()} does not keep"
-                " blocks contiguous; serve this model with --policy stock"
-            )
-        # Layers that share their KV share their memory: copy it once.
-        regions[tensor.data_ptr()] = HbmRegion(tensor.data_ptr(), block_bytes)
-    return list(regions.values())

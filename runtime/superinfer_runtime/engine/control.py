@@ -4,7 +4,7 @@ vLLM has no RPC that reaches the scheduler, so the scheduler's process listens o
 JSON object a line in, one a line out.
 
     {"op": "get"}
-    {"op": "set", "hbm_bytes": n or null, "dram_bytes": n or null}
+    {"op": "set", "hbm_bytes": n or null, "dram_bytes": n or null, "class_shares": {name: share}}
 
 Both are answered with ``{"snapshot": {...}}``, or ``{"error": "what is wrong"}``.
 
@@ -19,9 +19,11 @@ import os
 import queue
 import socketserver
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from superinfer_contract.kv_budget import MIN_CLASS_SHARE
 
 from superinfer_runtime.telemetry.snapshot import EngineSnapshot, TierSnapshot
 
@@ -30,10 +32,11 @@ _MAX_LINE_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class BudgetWish:
-    """Wished-for budgets in bytes, within bounds and rounded; None: leave as it is."""
+    """Wished-for budgets in bytes, within bounds and rounded; None, left out: as it is."""
 
     hbm_bytes: int | None = None
     dram_bytes: int | None = None
+    class_shares: Mapping[str, float] = field(default_factory=dict)
 
 
 class BudgetError(Exception):
@@ -49,7 +52,21 @@ def checked_wish(message: dict[str, Any], snapshot: EngineSnapshot) -> BudgetWis
     return BudgetWish(
         _checked("hbm", message.get("hbm_bytes"), snapshot.hbm),
         _checked("dram", message.get("dram_bytes"), snapshot.dram),
+        _checked_shares(message.get("class_shares"), snapshot.class_shares),
     )
+
+
+def _checked_shares(wish: object, known: Mapping[str, float]) -> Mapping[str, float]:
+    if wish is None:
+        return {}
+    if not isinstance(wish, dict):
+        raise BudgetError("class_shares must be an object")
+    for name, share in wish.items():
+        if name not in known:
+            raise BudgetError(f"class_shares: no class {name!r}; there are {', '.join(known)}")
+        if not isinstance(share, int | float) or not MIN_CLASS_SHARE <= share <= 1:
+            raise BudgetError(f"class_shares: {name} must lie between {MIN_CLASS_SHARE} and 1")
+    return {name: float(share) for name, share in wish.items()}
 
 
 def _checked(tier: str, wish: object, state: TierSnapshot) -> int | None:
@@ -105,6 +122,7 @@ class ControlMailbox:
                     self._snapshot,
                     hbm=_wished(self._snapshot.hbm, wish.hbm_bytes),
                     dram=_wished(self._snapshot.dram, wish.dram_bytes),
+                    class_shares={**self._snapshot.class_shares, **wish.class_shares},
                 )
             elif message.get("op") != "get":
                 return {"error": "op must be get or set"}

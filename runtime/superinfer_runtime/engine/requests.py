@@ -2,6 +2,10 @@
 
 One `Tracked` a request joins what each side knows. ``refresh_running`` is what makes the policy's
 view of a running request true at the start of an iteration.
+
+A request counts with all blocks that it will ask for within the growth horizon, from the moment
+that it wants in: whoever is admitted brings the room for its own growth, and those already running
+keep theirs. No count exceeds the request's whole length, so one that fits when alone gets in.
 """
 
 from dataclasses import dataclass
@@ -11,7 +15,7 @@ from superinfer_contract.slo import SloClass
 
 from superinfer_runtime.engine.config import EngineConfig
 from superinfer_runtime.policy.candidate import Candidate, Targets
-from superinfer_runtime.policy.rotasched import growth_blocks
+from superinfer_runtime.policy.rotasched import blocks_ahead
 
 SLO_CLASS_ARG = "slo_class"
 SLO_TTFT_ARG = "slo_ttft_s"
@@ -30,12 +34,18 @@ class Tracked:
 
 
 class RequestTable:
-    """All live requests by id."""
+    """All live requests by id.
 
-    def __init__(self, config: EngineConfig, block_size: int) -> None:
+    ``max_model_len`` may be left out where no request's ``max_tokens`` goes beyond it.
+    """
+
+    def __init__(
+        self, config: EngineConfig, block_size: int, max_model_len: int | None = None
+    ) -> None:
         self._classes: dict[str, SloClass] = {c.name: c for c in config.slo_classes}
         self._reference = config.default_class
         self._block_size = block_size
+        self._max_model_len = max_model_len
         self._horizon_steps = config.scheduler.growth_horizon_steps
         self._tracked: dict[str, Tracked] = {}
 
@@ -60,7 +70,11 @@ class RequestTable:
             tbt_s=_positive(arguments.get(SLO_TBT_ARG)),
         )
         candidate = Candidate(
-            request.request_id, targets, arrival_s, max_tokens=request.max_tokens or 1
+            request.request_id,
+            targets,
+            arrival_s,
+            max_tokens=request.max_tokens or 1,
+            slo_class=slo_class.name,
         )
         tracked = Tracked(request, candidate, slo_class.name)
         self._tracked[request.request_id] = tracked
@@ -72,13 +86,13 @@ class RequestTable:
         return self._tracked.pop(request_id, None)
 
     def refresh_waiting(self, tracked: Tracked) -> None:
-        """It has no KV: it needs blocks for all its tokens and the next one."""
-        tracked.candidate.blocks = -(-(tracked.request.num_tokens + 1) // self._block_size)
+        """It has no KV: it needs blocks for all its tokens and its growth."""
+        tracked.candidate.blocks = self._blocks_ahead(tracked, tracked.request.num_tokens)
         tracked.candidate.rotatable = False
 
     def refresh_rotary(self, tracked: Tracked) -> None:
-        """Its KV is in DRAM: it needs blocks for the saved tokens and the next one."""
-        tracked.candidate.blocks = -(-(tracked.saved_tokens + 1) // self._block_size)
+        """Its KV is in DRAM: it needs blocks for the saved tokens and its growth."""
+        tracked.candidate.blocks = self._blocks_ahead(tracked, tracked.saved_tokens)
         tracked.candidate.rotatable = False
 
     def refresh_running(self, tracked: Tracked, num_held: int, num_unmirrored: int) -> int:
@@ -92,23 +106,29 @@ class RequestTable:
         candidate = tracked.candidate
         candidate.blocks = num_held
         candidate.dram_blocks = num_unmirrored
-        end_tokens = request.num_prompt_tokens + request.max_tokens
         num_computed = request.num_computed_tokens
-        steps_left = end_tokens - num_computed
+        steps_left = self._end_tokens(tracked) - num_computed
         candidate.rotatable = (
             not request.is_prefill_chunk
             and num_computed >= request.num_prompt_tokens
-            and steps_left > self._horizon_steps  # nearly done: its blocks come free anyway
+            # Nearly done: its blocks come free anyway, and all its growth is kept free already.
+            and steps_left > self._horizon_steps
             and not request.resumable
             and request.pooling_params is None
         )
-        return growth_blocks(
-            num_computed,
-            request.num_tokens,
-            num_held,
-            max(min(self._horizon_steps, steps_left), 0),
-            self._block_size,
+        coming = self._blocks_ahead(tracked, max(num_computed, request.num_tokens))
+        return max(coming - num_held, 0)
+
+    def _blocks_ahead(self, tracked: Tracked, num_tokens: int) -> int:
+        return blocks_ahead(
+            num_tokens, self._end_tokens(tracked), self._horizon_steps, self._block_size
         )
+
+    def _end_tokens(self, tracked: Tracked) -> int:
+        """Its length when it has all the tokens that it may have."""
+        end_tokens: int = tracked.request.num_prompt_tokens + tracked.request.max_tokens
+        limit = self._max_model_len
+        return end_tokens if limit is None else min(end_tokens, limit)
 
 
 def _positive(value: object) -> float | None:

@@ -4,30 +4,40 @@ Each copy under way holds a reference of its own on its HBM block in vLLM's bloc
 moment it is planned to its acknowledgement by all workers. So a block returns to the pool only
 after the acknowledgement, whatever becomes of its request: finishing, aborting or rotating a
 request just drops the request's own references.
+
+A job that a worker reports as stuck is given up, but keeps its pins and slots until it ends after
+all. An idle engine does not step for its sake: its end is noticed with the next step.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from superinfer_runtime.duplexkv.copy_engine import CopyJob
+from superinfer_runtime.duplexkv.copy_engine import CopyJob, LinkCalibration
 from superinfer_runtime.duplexkv.jobs import Job, JobKind
 from superinfer_runtime.duplexkv.ledger import BlockLedger
 from superinfer_runtime.duplexkv.slots import SlotPool
 from superinfer_runtime.engine.geometry import KvGeometry
-from superinfer_runtime.engine.messages import RotationMetadata, WorkerReport
+from superinfer_runtime.engine.ranks import RankAnswers, RankReports, summed
 from superinfer_runtime.policy.transfer_budget import TransferBudget
+
+
+@dataclass
+class CopyOrders:
+    """What the copy engines are to start."""
+
+    jobs: tuple[CopyJob, ...] = ()
+    add_slabs: tuple[int, ...] = ()
+    drop_slabs: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
 class Outcome:
     """What a worker report changed, in request ids."""
 
-    rotated_in: list[str]
-    lost: list[str]
-    loads_ended: list[str]
-    """Requests whose load job was acknowledged, aborted ones too."""
+    lost: list[str] = field(default_factory=list)
+    loads_ended: list[str] = field(default_factory=list)
+    """Requests whose load job ended or is given up, aborted ones too."""
 
 
 @dataclass(slots=True)
@@ -50,20 +60,27 @@ class KvResidency:
         self.ledger = BlockLedger(self.slots, geometry.block_size)
         self.out = DirectionTotals()
         self.into = DirectionTotals()
+        self.link: LinkCalibration | None = None
+        self.copy_failures = 0
         self._pool = block_pool
         self._budget = transfer_budget
         self._jobs: list[CopyJob] = []
         self._kinds: dict[int, tuple[JobKind, int]] = {}
         self._loads: dict[int, str] = {}
-        self._done: Counter[int] = Counter()
-        self._failed: set[int] = set()
-        self._slabs_ready: Counter[int] = Counter()
-        self._slabs_gone: Counter[int] = Counter()
+        self._stuck: set[int] = set()
+        self._calibrations: list[LinkCalibration] = []
+        self._job_answers = RankAnswers(geometry.world_size)
+        self._slab_answers = RankAnswers(geometry.world_size)
 
     @property
     def busy(self) -> bool:
         """Whether acknowledgements are outstanding, or memory is on its way: keep stepping."""
-        return bool(self.ledger.num_jobs) or not self._memory_settled
+        return self.ledger.num_jobs > len(self._stuck) or not self._memory_settled
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a copy should have ended long ago: no further one is to be started."""
+        return bool(self._stuck)
 
     @property
     def _memory_settled(self) -> bool:
@@ -71,8 +88,12 @@ class KvResidency:
         return self.slots.settled or (self.slots.has_retiring and self.slots.num_used > 0)
 
     def blocks_in_flight(self, *kinds: JobKind) -> int:
-        """Blocks in unacknowledged jobs of ``kinds``."""
-        return sum(count for kind, count in self._kinds.values() if kind in kinds)
+        """Blocks in unacknowledged jobs of ``kinds`` that are not stuck."""
+        return sum(
+            count
+            for job_id, (kind, count) in self._kinds.items()
+            if kind in kinds and job_id not in self._stuck
+        )
 
     @property
     def transfer_blocks(self) -> int:
@@ -100,52 +121,75 @@ class KvResidency:
         if job is not None:
             self._submit(job)
 
-    def take_metadata(self) -> RotationMetadata:
+    def take_orders(self) -> CopyOrders:
         """What the workers are to start; call once a step, before the step is launched."""
         changes = self.slots.take_changes()
         self.ledger.drop_retiring_mirrors()
-        metadata = RotationMetadata(tuple(self._jobs), changes.add, changes.drop)
+        orders = CopyOrders(tuple(self._jobs), changes.add, changes.drop)
         self._jobs = []
-        return metadata
+        return orders
 
-    def apply(self, report: WorkerReport) -> Outcome:
-        """Take one step's report; jobs count as done once every rank has acknowledged them."""
-        world = self.geometry.world_size
-        self._record_copies(report, world)
-        self._slabs_gone.update(report.slabs_gone)
-        for slab in _complete(self._slabs_gone, world):
-            self.slots.slab_gone(slab)
-            if report.slab_error is not None:
-                # The machine has no more: settle for what there is instead of asking for ever.
-                self.slots.resize(self.slots.allocated_slabs)
-        self._slabs_ready.update(report.slabs_ready)
-        for slab in _complete(self._slabs_ready, world):
-            self.slots.slab_ready(slab)
-        self._done.update(report.jobs_done)
-        self._failed.update(report.jobs_failed)
-        outcome = Outcome([], [], [])
-        for job_id in _complete(self._done, world):
-            ok = job_id not in self._failed
-            self._failed.discard(job_id)
-            finished = self.ledger.finish(job_id, ok=ok)
-            del self._kinds[job_id]
-            self._unpin(finished.unpin)
-            outcome.rotated_in += finished.rotated_in
-            outcome.lost += finished.lost
-            if job_id in self._loads:
-                outcome.loads_ended.append(self._loads.pop(job_id))
+    def apply(self, report: RankReports) -> Outcome:
+        """Take one step's report; a job or slab counts once every rank has answered."""
+        self._calibrate(report)
+        self._record_copies(report)
+        for slab, num_gone in self._slab_answers.add(report.slabs_ready, report.slabs_gone):
+            if num_gone == 0:
+                self.slots.slab_ready(slab)
+            elif num_gone == self.geometry.world_size:
+                self.slots.slab_gone(slab)
+            else:
+                self.slots.slab_refused(slab)
+        outcome = Outcome()
+        for job_id in report.stuck:
+            if job_id in self._kinds and job_id not in self._stuck:
+                self._abandon(job_id, outcome)
+        done = [copied.job_id for copied in report.copied if copied.error is None]
+        failed = [copied.job_id for copied in report.copied if copied.error is not None]
+        for job_id, num_failed in self._job_answers.add(done, failed):
+            self._finish(job_id, ok=num_failed == 0, outcome=outcome)
         return outcome
 
-    def _record_copies(self, report: WorkerReport, world: int) -> None:
-        for copied in report.copied:
-            # Every rank moves its share of a block at the same time as the others.
-            self._budget.record_transfer(
-                out=copied.out, num_bytes=copied.num_bytes * world, busy_s=copied.busy_s
+    def _abandon(self, job_id: int, outcome: Outcome) -> None:
+        self._stuck.add(job_id)
+        self.copy_failures += 1
+        outcome.lost += self.ledger.abandon(job_id)
+        self._end_load(job_id, outcome)
+
+    def _finish(self, job_id: int, *, ok: bool, outcome: Outcome) -> None:
+        finished = self.ledger.finish(job_id, ok=ok)
+        self.copy_failures += not ok and job_id not in self._stuck
+        self._stuck.discard(job_id)
+        del self._kinds[job_id]
+        self._unpin(finished.unpin)
+        outcome.lost += finished.lost
+        self._end_load(job_id, outcome)
+
+    def _end_load(self, job_id: int, outcome: Outcome) -> None:
+        if job_id in self._loads:
+            outcome.loads_ended.append(self._loads.pop(job_id))
+
+    def _calibrate(self, report: RankReports) -> None:
+        self._calibrations += report.calibrations
+        if self.link is None and len(self._calibrations) == self.geometry.world_size:
+            self.link = summed(self._calibrations)
+            self._budget.calibrate(
+                out_bytes_per_s=self.link.out_bytes_per_s,
+                in_bytes_per_s=self.link.in_bytes_per_s,
+                duplex_bytes_per_s=self.link.duplex_bytes_per_s,
             )
-            if copied.job_id >= 0:
-                totals = self.out if copied.out else self.into
-                totals.num_bytes += copied.num_bytes
-                totals.busy_s += copied.busy_s / world
+
+    def _record_copies(self, report: RankReports) -> None:
+        world = self.geometry.world_size
+        for copied in report.copied:
+            totals = self.out if copied.out else self.into
+            totals.num_bytes += copied.num_bytes
+            totals.busy_s += copied.busy_s / world
+            if copied.job_id not in self._stuck:  # how long that took says nothing of the link
+                # Every rank moves its share of a block at the same time as the others.
+                self._budget.record_transfer(
+                    out=copied.out, num_bytes=copied.num_bytes * world, busy_s=copied.busy_s
+                )
 
     def _submit(self, job: Job) -> None:
         self._pool.touch([self._pool.blocks[copy.block] for copy in job.copies])
@@ -154,11 +198,3 @@ class KvResidency:
 
     def _unpin(self, blocks: Iterable[int]) -> None:
         self._pool.free_blocks([self._pool.blocks[block] for block in blocks])
-
-
-def _complete(counts: Counter[int], world: int) -> list[int]:
-    """Take out of ``counts`` the keys that all ranks have reported."""
-    complete = sorted(key for key, count in counts.items() if count >= world)
-    for key in complete:
-        del counts[key]
-    return complete

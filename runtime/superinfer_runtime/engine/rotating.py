@@ -6,9 +6,10 @@ The mechanism without the decisions (`RotaScheduler` makes those), on vLLM's own
   HBM blocks, its own references go through vLLM's `_free_request_blocks` (which defers them while a
   step is in flight). It is *parked* in a container of ours, never in vLLM's queues: vLLM 0.26.0
   leaves a request that finishes in an in-flight step in ``skipped_waiting`` and dies of it.
-* *rotate in*: blocks are allocated here, one token ahead, and the request enters vLLM's own
+* *rotate in*: blocks are allocated here, its growth ahead, and the request enters vLLM's own
   WAITING_FOR_REMOTE_KVS path; once the load is acknowledged vLLM computes exactly one token.
 * *lost*: a failed copy, or vLLM's own preemption, sends the request back to be computed again.
+* *stuck*: while a copy does not end nothing rotates, and whoever is out is computed again.
 """
 
 from typing import Any
@@ -20,11 +21,11 @@ from vllm.v1.outputs import KVConnectorOutput
 from vllm.v1.request import Request, RequestStatus
 
 from superinfer_runtime.engine.config import EngineConfig
-from superinfer_runtime.engine.geometry import KvGeometry, rotation_obstacle
 from superinfer_runtime.engine.hbm_budget import HbmBudget
 from superinfer_runtime.engine.messages import WorkerReport
 from superinfer_runtime.engine.requests import RequestTable, Tracked
 from superinfer_runtime.engine.residency import KvResidency
+from superinfer_runtime.engine.vllm_kv import geometry_of, rotation_obstacle
 from superinfer_runtime.policy.transfer_budget import TransferBudget
 
 logger = init_logger("vllm.superinfer")
@@ -46,7 +47,7 @@ class RotatingScheduler(AsyncScheduler):
         )
         if self._rotation_off_reason is not None:
             logger.warning("KV rotation is off: %s", self._rotation_off_reason)
-        geometry = KvGeometry.of(self.vllm_config, self.kv_cache_config, config)
+        geometry = geometry_of(self.vllm_config, self.kv_cache_config, config)
         self._geometry = geometry
         self._block_pool = self.kv_cache_manager.block_pool
         self._transfer_budget = TransferBudget(
@@ -54,7 +55,7 @@ class RotatingScheduler(AsyncScheduler):
         )
         self._residency = KvResidency(self._block_pool, geometry, self._transfer_budget)
         self._hbm = self._make_hbm_budget()
-        self._table = RequestTable(config, geometry.block_size)
+        self._table = RequestTable(config, geometry.block_size, self.max_model_len)
         self._parked: dict[str, Tracked] = {}
         self._recompute_preemptions = 0
         self._stalls = 0
@@ -93,8 +94,10 @@ class RotatingScheduler(AsyncScheduler):
             num_new_tokens=0,
             num_new_computed_tokens=num_present * self._geometry.block_size,
             new_computed_blocks=hits,
-            # One token ahead: once loaded it can run whatever became of the free blocks.
-            num_lookahead_tokens=1,
+            # All that the policy counted: once loaded it can run, and grow, whatever became of the
+            # free blocks. While it loads it is nobody whose growth is kept free.
+            num_lookahead_tokens=tracked.candidate.blocks * self._geometry.block_size
+            - tracked.saved_tokens,
             num_external_computed_tokens=tracked.saved_tokens
             - num_present * self._geometry.block_size,
             delay_cache_blocks=True,
@@ -145,6 +148,13 @@ class RotatingScheduler(AsyncScheduler):
         self._table.refresh_waiting(tracked)
         self.waiting.prepend_request(request)
 
+    def _recompute_parked(self) -> None:
+        """The link is stuck, so KV in DRAM cannot come back."""
+        settled = [tracked for tracked in self._parked.values() if not is_in_flight(tracked)]
+        for tracked in sorted(settled, key=lambda t: t.candidate.arrival_s, reverse=True):
+            self._residency.ledger.forget(tracked.request.request_id)
+            self._recompute(tracked)
+
     # --- vLLM's hooks -----------------------------------------------------------------------
 
     def _free_request(
@@ -169,7 +179,16 @@ class RotatingScheduler(AsyncScheduler):
         if isinstance(report, WorkerReport):
             if report.slab_error is not None:
                 logger.warning("DRAM stays at what there is: %s", report.slab_error)
+            for error in {copied.error for copied in report.copied} - {None}:
+                logger.error("a KV copy failed: %s", error)
+            was_stuck = self._residency.is_stuck
             outcome = self._residency.apply(report)
+            if self._residency.is_stuck and not was_stuck:
+                logger.error(
+                    "a KV copy does not end; serving goes on without rotation until it does"
+                )
+            elif was_stuck and not self._residency.is_stuck:
+                logger.warning("the KV copy that was stuck has ended; rotation goes on")
             lost = set(outcome.lost)
             # vLLM's own bookkeeping of loads; an aborted request's blocks are freed by it here.
             kv_connector_output.finished_recving = {
@@ -226,3 +245,9 @@ class RotatingScheduler(AsyncScheduler):
         managers = self.kv_cache_manager.coordinator.single_type_managers
         blocks: list[Any] = managers[0].req_to_blocks.get(request_id, [])
         return blocks
+
+
+def is_in_flight(tracked: Tracked) -> bool:
+    """Whether a step that computes the request is not processed yet."""
+    request = tracked.request
+    return bool(request.num_output_placeholders or request.num_in_flight_tokens)

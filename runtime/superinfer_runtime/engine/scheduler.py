@@ -23,10 +23,11 @@ from vllm.v1.request import Request, RequestStatus
 from superinfer_runtime.duplexkv.jobs import JobKind
 from superinfer_runtime.engine.control import ControlMailbox, ControlServer
 from superinfer_runtime.engine.messages import RotationMetadata
-from superinfer_runtime.engine.rotating import RotatingScheduler
+from superinfer_runtime.engine.rotating import RotatingScheduler, is_in_flight
 from superinfer_runtime.engine.slo_accounting import SloAccounting
 from superinfer_runtime.engine.snapshots import SnapshotBuilder
 from superinfer_runtime.engine.step_clock import StepClock
+from superinfer_runtime.policy.class_share import within_shares
 from superinfer_runtime.policy.rotasched import Decision, Iteration, decide
 
 
@@ -46,6 +47,7 @@ class RotaScheduler(RotatingScheduler):
         self._step_clock = StepClock(self.max_num_scheduled_tokens, self._knobs.guard_tbt)
         self._accounting = SloAccounting()
         self._last_decision = Decision(contended=False)
+        self._class_shares = {slo_class.name: 1.0 for slo_class in self._config.slo_classes}
 
         self._snapshots = SnapshotBuilder(self._config, self._geometry, self._hbm, self._residency)
         if self._rotation_off_reason is None:
@@ -126,6 +128,9 @@ class RotaScheduler(RotatingScheduler):
 
     def _rotate(self, now_s: float) -> list[Request]:
         """Decide and rotate; return waiting requests to keep out of this step."""
+        is_stuck = self._residency.is_stuck
+        if is_stuck:
+            self._recompute_parked()
         self._reclaim_skipped()
         growth = 0
         for request in self.running:
@@ -136,22 +141,22 @@ class RotaScheduler(RotatingScheduler):
                 num_held,
                 self._residency.ledger.num_unmirrored(request.request_id, num_held),
             )
+            tracked.candidate.rotatable &= not is_stuck
         rotary = [
             tracked.candidate
             for request_id, tracked in self._parked.items()
-            if tracked.request.num_output_placeholders == 0
-            and tracked.request.num_in_flight_tokens == 0
-            and self._residency.ledger.is_in_dram(request_id)
+            if not is_in_flight(tracked) and self._residency.ledger.is_in_dram(request_id)
         ]
         num_loading = sum(
             r.status == RequestStatus.WAITING_FOR_REMOTE_KVS or r.num_computed_tokens > 0
             for r in self.skipped_waiting
         )
-        decision = decide(
+        waiting = [self._table[r.request_id].candidate for r in self.waiting]
+        iteration = within_shares(
             Iteration(
                 now_s=now_s,
                 running=[self._table[r.request_id].candidate for r in self.running],
-                waiting=[self._table[r.request_id].candidate for r in self.waiting],
+                waiting=waiting,
                 rotary=rotary,
                 free_blocks=self._hbm.free_blocks,
                 arriving_blocks=self._residency.blocks_in_flight(JobKind.OUT)
@@ -160,15 +165,18 @@ class RotaScheduler(RotatingScheduler):
                 free_seats=self.max_num_running_reqs - len(self.running) - num_loading,
                 free_dram_blocks=self._residency.ledger.num_available_slots,
                 transfer_blocks=self._residency.transfer_blocks,
+                pace=self._step_clock.pace(self._geometry.block_size),
             ),
-            self._knobs,
+            self._class_shares,
+            self._hbm.allocated_blocks,
         )
+        decision = decide(iteration, self._knobs)
         self._last_decision = decision
         self._stalls += decision.stalled
         self._rotate_out([self._table[c.request_id] for c in decision.rotate_out])
         for candidate in decision.rotate_in:
             self._rotate_in(self._table[candidate.request_id])
-        if not decision.contended:
+        if not decision.contended and decision.admit == waiting:
             return []
         admitted = {c.request_id for c in decision.admit}
         held = [r for r in self.waiting if r.request_id not in admitted]
@@ -216,7 +224,8 @@ class RotaScheduler(RotatingScheduler):
             return RotationMetadata()
         if self._should_mirror():
             self._mirror()
-        return self._residency.take_metadata()
+        orders = self._residency.take_orders()
+        return RotationMetadata(orders.jobs, orders.add_slabs, orders.drop_slabs)
 
     def has_requests(self) -> bool:
         return bool(super().has_requests()) or self._mailbox.pending or self._residency.busy
@@ -234,9 +243,12 @@ class RotaScheduler(RotatingScheduler):
                 self._hbm.resize(wish.hbm_bytes // self._geometry.block_bytes)
             if wish.dram_bytes is not None:
                 self._residency.slots.resize(wish.dram_bytes // self._geometry.slab_bytes)
+            self._class_shares.update(wish.class_shares)
 
     def _should_mirror(self) -> bool:
         """Mirrors are worth link and DRAM only where rotations are near."""
+        if self._residency.is_stuck:
+            return False
         return self._last_decision.contended or (
             self._hbm.used_blocks * 2 > self._hbm.allocated_blocks
         )
@@ -268,6 +280,7 @@ class RotaScheduler(RotatingScheduler):
             recompute_preemptions=self._recompute_preemptions,
             transfer_budget=self._transfer_budget,
             max_lag_s=self._max_lag_s(),
+            class_shares=self._class_shares,
             ttft_samples=ttft_samples,
             finish_samples=finish_samples,
         )

@@ -1,5 +1,7 @@
 """Building the snapshot that leaves the scheduler: live state in, plain data out."""
 
+from dataclasses import asdict
+
 from superinfer_runtime.engine.config import EngineConfig
 from superinfer_runtime.engine.geometry import KvGeometry
 from superinfer_runtime.engine.hbm_budget import HbmBudget
@@ -8,6 +10,7 @@ from superinfer_runtime.policy.transfer_budget import TransferBudget
 from superinfer_runtime.telemetry.snapshot import (
     EngineSnapshot,
     FinishSample,
+    LinkSnapshot,
     TierSnapshot,
     TransferTotals,
     TtftSample,
@@ -46,6 +49,7 @@ class SnapshotBuilder:
         recompute_preemptions: int,
         transfer_budget: TransferBudget,
         max_lag_s: dict[str, float],
+        class_shares: dict[str, float],
         ttft_samples: tuple[TtftSample, ...] = (),
         finish_samples: tuple[FinishSample, ...] = (),
     ) -> EngineSnapshot:
@@ -59,13 +63,20 @@ class SnapshotBuilder:
             num_rotary=num_rotary,
             out=_totals(self._residency.out, transfer_budget.out_bytes_per_s),
             into=_totals(self._residency.into, transfer_budget.in_bytes_per_s),
+            link=self._link(),
+            copy_failures=self._residency.copy_failures,
             rotation_stalls=rotation_stalls,
             recompute_preemptions=recompute_preemptions,
             step_time_s=transfer_budget.step_time_s,
             max_lag_s=max_lag_s,
+            class_shares=dict(class_shares),
             ttft_samples=ttft_samples,
             finish_samples=finish_samples,
         )
+
+    def _link(self) -> LinkSnapshot | None:
+        link = self._residency.link
+        return None if link is None else LinkSnapshot(**asdict(link))
 
     def _hbm_tier(self) -> TierSnapshot:
         size = self._geometry.block_bytes

@@ -61,6 +61,9 @@ class Candidate:
     last_token_s: float = 0.0
     run_start_s: float = 0.0
     """Start of the current stint in HBM."""
+    slo_class: str = ""
+    over_share: bool = False
+    """Running: beyond what its class may hold of HBM."""
     rotatable: bool = False
     """Running and decoding, with nothing that ties its KV to HBM."""
 

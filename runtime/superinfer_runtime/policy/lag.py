@@ -8,10 +8,11 @@ Formulas of SuperInfer (arXiv 2601.20309, section 4.2.2), in seconds of the defa
 
 Two things are ours. *Credit*: a request that produced tokens faster than its TBT target may sit out
 ``tbt_credit`` of the time it won, so rotating it costs nothing that was promised; 0 gives the
-paper's formula. *Relegation*: a request that can no longer be good (its TTFT passed, or even
-instant tokens would miss its mean TBT) counts as within tolerance until it has aged: it takes what
-is left over and never pushes out one that can still be saved; it ages back at ``relegation_ageing``
-seconds a second, which bounds its wait (`relegation_bound_s`).
+paper's formula. *Relegation*: a request that can no longer be good (its TTFT passed or will pass
+before its prompt is computed, or even instant tokens would miss its mean TBT) counts as within
+tolerance until it has aged: it takes what is left over and never pushes out one that can still be
+saved; it ages back at ``relegation_ageing`` seconds a second, which bounds its wait
+(`relegation_bound_s`).
 """
 
 from superinfer_contract.runtime_config import SchedulerKnobs
@@ -31,14 +32,19 @@ def is_lost(candidate: Candidate, now_s: float) -> bool:
     return now_s - first_s > targets.tbt_s * (max_tokens - 1 if max_tokens > 2 else 1)
 
 
-def waiting_lag_s(candidate: Candidate, now_s: float, knobs: SchedulerKnobs) -> float:
-    """VLT of a request that has no KV yet; 0 while within tolerance."""
+def waiting_lag_s(
+    candidate: Candidate, now_s: float, knobs: SchedulerKnobs, is_let_go: bool = False
+) -> float:
+    """VLT of a request that has no KV yet; 0 while within tolerance.
+
+    ``is_let_go``: its first token will be late whatever is done (`policy/triage`).
+    """
     targets = candidate.targets
     waited_s = now_s - candidate.arrival_s
     lag_s = (waited_s - knobs.beta_ttft * targets.ttft_s) * targets.ttft_urgency
     if lag_s <= 0.0:
         return 0.0
-    if knobs.relegate and waited_s > targets.ttft_s:
+    if knobs.relegate and (is_let_go or waited_s > targets.ttft_s):
         return _aged(lag_s, candidate, knobs)
     return lag_s
 

@@ -2,7 +2,8 @@
 
 SuperInfer's Algorithm 1 (arXiv 2601.20309, section 4.2) with what it leaves open settled:
 
-1. *Contention check.* If free HBM and seats cover everybody who waits, plain FCFS: no rotation.
+1. *Contention check.* If free HBM and seats cover everybody who waits, no rotation: first tokens
+   in order of their deadlines, which within a class is first come, first served.
 2. Requests that lag (VLT > 0) are chosen by VLT, largest first, while they fit what is free, what
    rotations in flight will free, and what the link can move now. The head is chosen even if it does
    not fit: it reserves, blocks accumulate over iterations, and so a large request never starves.
@@ -11,8 +12,10 @@ SuperInfer's Algorithm 1 (arXiv 2601.20309, section 4.2) with what it leaves ope
    first. So rotation throttles itself where it would only trade one miss for another.
 4. What the chosen do not claim goes to requests within tolerance, in order of arrival. They never
    force a rotation.
-5. Running requests' own growth is kept free: if it is short, victims make room for it even when
-   nobody lags, so that vLLM's preemption by recompute stays the exception.
+5. Growth is kept free: who asks to be admitted asks for its growth within a horizon as well, and
+   that of running requests stays free. If it is short, victims make room for it even when nobody
+   lags: while copies end within the horizon and DRAM has room, vLLM's preemption by recompute has
+   no occasion.
 
 Invariant: blocks admitted in one decision never exceed the free blocks of that iteration.
 """
@@ -26,6 +29,12 @@ from superinfer_contract.runtime_config import SchedulerKnobs
 
 from superinfer_runtime.policy.candidate import Candidate
 from superinfer_runtime.policy.lag import is_lost, rotary_lag_s, waiting_lag_s
+from superinfer_runtime.policy.triage import (
+    UNKNOWN_PACE,
+    PrefillPace,
+    let_go,
+    ttft_deadline_s,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,8 @@ class Iteration:
     free_dram_blocks: int = 1 << 30
     transfer_blocks: int = 1 << 30
     """Blocks that the link can still move in the hidden window of this iteration."""
+    pace: PrefillPace = UNKNOWN_PACE
+    """How fast prompts are computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +67,7 @@ class Decision:
     """What to do before this iteration's step."""
 
     contended: bool
-    """False: plain FCFS over ``admit``, which is then all of the waiting requests."""
+    """False: nothing rotates; ``admit`` is then all of the waiting requests."""
     admit: list[Candidate] = field(default_factory=list)
     """Waiting requests that may start to prefill, in this order."""
     rotate_in: list[Candidate] = field(default_factory=list)
@@ -77,7 +88,9 @@ def decide(iteration: Iteration, knobs: SchedulerKnobs) -> Decision:
     demand = sum(c.blocks for c in iteration.waiting) + sum(c.blocks for c in iteration.rotary)
     seats_wanted = len(iteration.waiting) + len(iteration.rotary)
     if available >= demand and available >= 0 and iteration.free_seats >= seats_wanted:
-        return Decision(False, admit=list(iteration.waiting), rotate_in=list(iteration.rotary))
+        return Decision(
+            False, admit=_by_deadline(iteration, knobs), rotate_in=list(iteration.rotary)
+        )
 
     lagging, tolerant = _split(iteration, knobs)
     chosen = _choose(lagging, iteration, available)
@@ -115,16 +128,29 @@ def decide(iteration: Iteration, knobs: SchedulerKnobs) -> Decision:
     )
 
 
-def growth_blocks(
-    num_tokens: int, num_target_tokens: int, held_blocks: int, horizon_steps: int, block_size: int
-) -> int:
-    """Blocks that a running request will ask for within ``horizon_steps`` steps.
+def blocks_ahead(num_tokens: int, end_tokens: int, horizon_steps: int, block_size: int) -> int:
+    """Blocks that hold ``num_tokens`` and one token a step for ``horizon_steps`` more steps.
 
-    ``num_tokens`` are computed so far; up to ``num_target_tokens`` (a prompt still in prefill)
-    are coming at once, then one a step.
+    A request ends at ``end_tokens`` and never asks for more; one token ahead counts in any case.
     """
-    coming = max(num_tokens, num_target_tokens) + horizon_steps
-    return max(-(-coming // block_size) - held_blocks, 0)
+    coming = min(num_tokens + horizon_steps, max(end_tokens, num_tokens + 1))
+    return -(-coming // block_size)
+
+
+def _by_deadline(iteration: Iteration, knobs: SchedulerKnobs) -> list[Candidate]:
+    """All that wait, in the order of their deadlines, those that will miss theirs last."""
+    waiting = iteration.waiting
+    if len(waiting) < 2:
+        return list(waiting)
+    gone = _let_go(iteration, knobs)
+    return sorted(waiting, key=lambda c: (id(c) in gone, ttft_deadline_s(c)))
+
+
+def _let_go(iteration: Iteration, knobs: SchedulerKnobs) -> set[int]:
+    """`id` of each waiting request that cannot have its first token in time."""
+    if not knobs.relegate:
+        return set()
+    return let_go(iteration.waiting, iteration.now_s, iteration.pace)
 
 
 def _split(
@@ -136,19 +162,25 @@ def _split(
     lagging: list[tuple[float, Candidate]] = []
     on_time: list[Candidate] = []
     lost: list[Candidate] = []
-    for candidates, lag_of in (
-        (iteration.waiting, waiting_lag_s),
-        (iteration.rotary, rotary_lag_s),
-    ):
-        for candidate in candidates:
-            lag_s = lag_of(candidate, now_s, knobs)
-            if lag_s > 0.0:
-                lagging.append((lag_s, candidate))
-            elif relegate and is_lost(candidate, now_s):
-                lost.append(candidate)
-            else:
-                on_time.append(candidate)
-    on_time.sort(key=_BY_ARRIVAL)
+    gone = _let_go(iteration, knobs)
+    for candidate in iteration.waiting:
+        is_gone = id(candidate) in gone
+        lag_s = waiting_lag_s(candidate, now_s, knobs, is_gone)
+        if lag_s > 0.0:
+            lagging.append((lag_s, candidate))
+        elif is_gone or (relegate and is_lost(candidate, now_s)):
+            lost.append(candidate)
+        else:
+            on_time.append(candidate)
+    for candidate in iteration.rotary:
+        lag_s = rotary_lag_s(candidate, now_s, knobs)
+        if lag_s > 0.0:
+            lagging.append((lag_s, candidate))
+        elif relegate and is_lost(candidate, now_s):
+            lost.append(candidate)
+        else:
+            on_time.append(candidate)
+    on_time.sort(key=ttft_deadline_s)
     lost.sort(key=_BY_ARRIVAL)
     return lagging, on_time + lost
 
@@ -196,13 +228,16 @@ def _victims(
     now_s = iteration.now_s
     quantum_s, relegate, credit = knobs.run_quantum_s, knobs.relegate, knobs.tbt_credit
     pause_s = quantum_s + _mean_pause_s(iteration, knobs)
+    over_share: list[Candidate] = []
     lost: list[Candidate] = []
     affordable: list[Candidate] = []
     last_resort: list[Candidate] = []
     for candidate in iteration.running:
         if not candidate.rotatable:
             continue
-        if now_s - candidate.run_start_s < quantum_s:
+        if candidate.over_share:
+            over_share.append(candidate)
+        elif now_s - candidate.run_start_s < quantum_s:
             last_resort.append(candidate)
         elif relegate and is_lost(candidate, now_s):
             lost.append(candidate)
@@ -210,14 +245,15 @@ def _victims(
             affordable.append(candidate)
         else:
             last_resort.append(candidate)
-    for tier in (lost, affordable, last_resort):
+    for tier in (over_share, lost, affordable, last_resort):
         tier.sort(key=_BY_RUN_START)
 
     victims: list[Candidate] = []
     stalled = False
     dram_left = iteration.free_dram_blocks
     link_left = iteration.transfer_blocks
-    for tier, may_serve_lag in ((lost, True), (affordable, True), (last_resort, False)):
+    tiers = ((over_share, True), (lost, True), (affordable, True), (last_resort, False))
+    for tier, may_serve_lag in tiers:
         for candidate in tier:
             wanted = growth_short > 0
             if may_serve_lag:

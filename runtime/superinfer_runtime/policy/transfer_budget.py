@@ -1,7 +1,9 @@
 """How many blocks may rotate in one iteration: what the link moves while the engine computes.
 
 ``hidden window x bandwidth / block size``, from measurements: the window is the recent step time,
-the bandwidth that of the slower direction. Nothing is set by hand unless the user sets it.
+the bandwidth that of the slower direction while both are in use. A calibration of the link says
+what to begin with and what both directions share; finished copies refine each direction. Nothing is
+set by hand unless the user sets it.
 """
 
 from dataclasses import dataclass
@@ -19,6 +21,16 @@ class TransferBudget:
     step_time_s: float | None = None
     out_bytes_per_s: float | None = None
     in_bytes_per_s: float | None = None
+    duplex_bytes_per_s: float | None = None
+    """Both directions at once, summed."""
+
+    def calibrate(
+        self, *, out_bytes_per_s: float, in_bytes_per_s: float, duplex_bytes_per_s: float
+    ) -> None:
+        """Begin with what the link was measured to do before any KV was in use."""
+        self.out_bytes_per_s = out_bytes_per_s
+        self.in_bytes_per_s = in_bytes_per_s
+        self.duplex_bytes_per_s = duplex_bytes_per_s
 
     def record_step(self, step_time_s: float) -> None:
         """Note one engine step's duration."""
@@ -39,6 +51,8 @@ class TransferBudget:
         if self.fixed_blocks is not None:
             return max(self.fixed_blocks - in_flight_blocks, 0)
         rates = [rate for rate in (self.out_bytes_per_s, self.in_bytes_per_s) if rate]
+        if self.duplex_bytes_per_s:
+            rates.append(self.duplex_bytes_per_s / 2)
         if not rates or self.step_time_s is None:
             return 0 if in_flight_blocks else 1
         window_blocks = max(int(self.step_time_s * min(rates) / self.block_bytes), 1)

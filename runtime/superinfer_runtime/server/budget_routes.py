@@ -96,7 +96,7 @@ class BudgetRoutes:
             before = await engine.control.get()
             if before.rotation_off_reason is not None:
                 return _conflict(before.rotation_off_reason)
-            await engine.control.set(wish.hbm_bytes, wish.dram_bytes)
+            await engine.control.set(wish.hbm_bytes, wish.dram_bytes, wish.class_shares)
             # A busy engine steps anyway, and one that is too busy to answer needs no waking.
             with suppress(Exception):
                 async with asyncio.timeout(WAKE_TIMEOUT_S):
@@ -127,6 +127,7 @@ def kv_budget(snapshot: EngineSnapshot) -> KvBudget:
             stalls=snapshot.rotation_stalls,
             recompute_preemptions=snapshot.recompute_preemptions,
         ),
+        class_shares=snapshot.class_shares,
         rotation_enabled=snapshot.rotation_off_reason is None,
         rotation_off_reason=snapshot.rotation_off_reason,
     )

@@ -74,8 +74,9 @@ def _serve(
 ) -> None:
     config = _configuration(file, overrides, server)
     token = AdminToken.of(config.server)
-    if config.policy == "rotasched" and config.kv_cache.dram is not None:
-        require_memory("kv_cache.dram.max", config.kv_cache.dram.max, memory_limit_bytes())
+    kv_cache = config.kv_cache
+    if config.policy == "rotasched" and kv_cache.dram is not None and kv_cache.tier == "host":
+        require_memory("kv_cache.dram.max", kv_cache.dram.max, memory_limit_bytes())
     if config.model is not None:
         check_model(config.model, os.environ)
     engine_argv(config, "", {})  # refuses what must not be among the engine arguments

@@ -37,13 +37,19 @@ class ControlClient:
         """
         return await self._ask({"op": "get"})
 
-    async def set(self, hbm_bytes: int | None, dram_bytes: int | None) -> EngineSnapshot:
-        """Wish for budgets in bytes (None: as it is); an idle engine must then be woken.
+    async def set(
+        self,
+        hbm_bytes: int | None,
+        dram_bytes: int | None,
+        class_shares: dict[str, float] | None = None,
+    ) -> EngineSnapshot:
+        """Wish for budgets in bytes and shares (None: as it is); wake an idle engine then.
 
         Raises:
             ControlUnavailable: no answer. ControlRefused: out of bounds.
         """
-        return await self._ask({"op": "set", "hbm_bytes": hbm_bytes, "dram_bytes": dram_bytes})
+        wish = {"hbm_bytes": hbm_bytes, "dram_bytes": dram_bytes, "class_shares": class_shares}
+        return await self._ask({"op": "set", **wish})
 
     async def _ask(self, message: dict[str, Any]) -> EngineSnapshot:
         try:

@@ -24,7 +24,7 @@ from superinfer_runtime.server.eligibility import check_arguments, rotation_obst
 from superinfer_runtime.server.serving import EngineDied, Service, serve
 from superinfer_runtime.server.start_abort import abort_on_signals
 from superinfer_runtime.server.start_line import start_line
-from superinfer_runtime.server.vllm_args import hbm_argv, rotation_argv
+from superinfer_runtime.server.vllm_args import block_size_argv, hbm_argv, rotation_argv
 
 CONTROL_SOCKET = "control.sock"
 _LONGEST_SOCKET_PATH = 100  # the kernel's limit is 108 bytes
@@ -65,6 +65,7 @@ def launch(order: Launch, say: Callable[[str], None], warn: Callable[[str], None
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.serve.utils.api_utils import cli_env_setup, log_non_default_args
     from vllm.logger import DEFAULT_LOGGING_CONFIG, init_logger
+    from vllm.platforms import current_platform
 
     logger = init_logger("vllm.superinfer.server")
     config = order.config
@@ -83,6 +84,8 @@ def launch(order: Launch, say: Callable[[str], None], warn: Callable[[str], None
         control_socket = str(folder / CONTROL_SOCKET) if stock_reason is None else None
         if control_socket is not None:
             more += rotation_argv(config, control_socket)
+            if current_platform.is_cuda():
+                more += block_size_argv(args.block_size)
         args = _parsed([*order.argv, *more], order)
         log_non_default_args(args)
         abort_on_signals(folder)

@@ -20,6 +20,7 @@ from superinfer_runtime.engine.config import EXTRA_CONFIG_KEY, EngineConfig, KvC
 SCHEDULER_CLASS = "superinfer_runtime.engine.scheduler.RotaScheduler"
 CONNECTOR = "RotaConnector"
 CONNECTOR_MODULE = "superinfer_runtime.engine.connector"
+GPU_BLOCK_TOKENS = 64
 
 _SET_ELSEWHERE = {
     "model": "model",
@@ -65,6 +66,16 @@ def hbm_argv(hbm: TierBudget | None, num_workers: int) -> list[str]:
     return [] if hbm is None else [f"--kv-cache-memory-bytes={hbm.max // num_workers}"]
 
 
+def block_size_argv(block_size: int | None) -> list[str]:
+    """Return the KV block size for rotation on a GPU, unless the user chose one.
+
+    vLLM keeps a tensor a layer, so a block is as many pieces of memory as the model has layers.
+    With vLLM's 16 tokens these are so small that copying them takes the GPU's driver, or its SMs,
+    away from the model; with 64 the copy engines can do it alone (docs/benchmarks.md).
+    """
+    return [f"--block-size={GPU_BLOCK_TOKENS}"] if block_size is None else []
+
+
 def rotation_argv(config: RuntimeConfig, control_socket: str) -> list[str]:
     """Return what makes vLLM load RotaSched and DuplexKV."""
     transfer = kv_transfer_config(config, control_socket)
@@ -79,7 +90,10 @@ def kv_transfer_config(config: RuntimeConfig, control_socket: str) -> dict[str, 
     engine = EngineConfig(
         slo_classes=config.slo_classes,
         kv_cache=KvConfig(
-            hbm=config.kv_cache.hbm, dram=config.kv_cache.dram, slab_bytes=config.kv_cache.slab
+            hbm=config.kv_cache.hbm,
+            dram=config.kv_cache.dram,
+            slab_bytes=config.kv_cache.slab,
+            tier=config.kv_cache.tier,
         ),
         scheduler=config.scheduler,
         control_socket=control_socket,

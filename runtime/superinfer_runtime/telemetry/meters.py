@@ -10,10 +10,19 @@ from collections.abc import Callable, Iterable, Sequence
 
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
 from superinfer_contract import metrics
-from superinfer_contract.metrics import Attribute, Direction, Kind, Metric, Objective, Outcome, Tier
+from superinfer_contract.metrics import (
+    DUPLEX,
+    Attribute,
+    Direction,
+    Kind,
+    Metric,
+    Objective,
+    Outcome,
+    Tier,
+)
 from superinfer_contract.slo import SloClass
 
-from superinfer_runtime.telemetry.snapshot import EngineSnapshot
+from superinfer_runtime.telemetry.snapshot import EngineSnapshot, LinkSnapshot
 
 Reading = Iterable[tuple[float | None, dict[Attribute, str]]]
 Read = Callable[[EngineSnapshot], Reading]
@@ -22,6 +31,9 @@ Read = Callable[[EngineSnapshot], Reading]
 _READ: dict[str, Read] = {
     metrics.SLO_MAX_LAG.name: lambda s: [
         (lag_s, {Attribute.SLO_CLASS: name}) for name, lag_s in s.max_lag_s.items()
+    ],
+    metrics.SLO_CLASS_SHARE.name: lambda s: [
+        (share, {Attribute.SLO_CLASS: name}) for name, share in s.class_shares.items()
     ],
     metrics.REQUESTS.name: lambda s: [
         (s.num_running, {Attribute.STATE: "running"}),
@@ -35,6 +47,9 @@ _READ: dict[str, Read] = {
     metrics.LINK_BANDWIDTH.name: lambda s: _by_direction(
         s.out.bandwidth_bytes_per_s, s.into.bandwidth_bytes_per_s
     ),
+    metrics.LINK_CALIBRATED.name: lambda s: _calibrated(s.link),
+    metrics.LINK_CROSSOVER.name: lambda s: [(s.link.crossover_bytes if s.link else None, {})],
+    metrics.COPY_FAILURES.name: lambda s: [(s.copy_failures, {})],
     metrics.KV_BUDGET.name: lambda s: _by_tier(s.hbm.budget_bytes, s.dram.budget_bytes),
     metrics.KV_USED.name: lambda s: _by_tier(s.hbm.used_bytes, s.dram.used_bytes),
     metrics.KV_HEADROOM.name: lambda s: _by_tier(s.hbm.headroom_bytes, s.dram.headroom_bytes),
@@ -115,6 +130,15 @@ def _by_direction(out: float | None, into: float | None) -> Reading:
     return [
         (out, {Attribute.DIRECTION: Direction.OUT.value}),
         (into, {Attribute.DIRECTION: Direction.IN.value}),
+    ]
+
+
+def _calibrated(link: LinkSnapshot | None) -> Reading:
+    if link is None:
+        return []
+    return [
+        *_by_direction(link.out_bytes_per_s, link.in_bytes_per_s),
+        (link.duplex_bytes_per_s, {Attribute.DIRECTION: DUPLEX}),
     ]
 
 

@@ -9,6 +9,7 @@ they stay in this process and reach neither vLLM's configuration (which it logs)
 import os
 import uuid
 from collections.abc import Mapping
+from pathlib import Path
 
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricExporter, PeriodicExportingMetricReader
@@ -38,7 +39,7 @@ def meter_provider(
     """Return a provider that pushes every ``config.interval_s``; None: nothing to push to.
 
     Raises:
-        ConfigError: a protocol that is not spoken.
+        ConfigError: a protocol that is not spoken, or a token file without a token.
     """
     if not config.otlp_endpoint and not _first(environment, _ENDPOINT_VARIABLES):
         return None
@@ -62,24 +63,36 @@ def http_endpoint(base: str) -> str:
 
 def _exporter(config: TelemetryConfig, environment: Mapping[str, str]) -> MetricExporter:
     protocol = _first(environment, _PROTOCOL_VARIABLES) or _HTTP
-    # None: the exporter reads the standard variables by itself.
     headers = {
         name.lower(): value.get_secret_value() for name, value in config.otlp_headers.items()
-    } or None
+    }
+    if config.otlp_token_file is not None:
+        headers["authorization"] = f"Bearer {_token(config.otlp_token_file)}"
+    # Without any, None: the exporter reads the standard variables by itself.
     if protocol == _GRPC:
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (
             OTLPMetricExporter as GrpcExporter,
         )
 
-        return GrpcExporter(endpoint=config.otlp_endpoint, headers=headers)
+        return GrpcExporter(endpoint=config.otlp_endpoint, headers=headers or None)
     if protocol == _HTTP:
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import (
             OTLPMetricExporter as HttpExporter,
         )
 
         endpoint = http_endpoint(config.otlp_endpoint) if config.otlp_endpoint else None
-        return HttpExporter(endpoint=endpoint, headers=headers)
+        return HttpExporter(endpoint=endpoint, headers=headers or None)
     raise ConfigError(f"OTLP protocol {protocol!r} is not spoken; choose {_HTTP} or {_GRPC}")
+
+
+def _token(file: Path) -> str:
+    try:
+        token = file.read_text().strip()
+    except OSError as error:
+        raise ConfigError(f"telemetry.otlp_token_file: {file}: {error.strerror}") from error
+    if not token:
+        raise ConfigError(f"telemetry.otlp_token_file: {file} is empty")
+    return token
 
 
 def _resource(config: TelemetryConfig) -> Resource:

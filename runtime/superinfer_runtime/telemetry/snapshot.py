@@ -41,6 +41,18 @@ class TransferTotals:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkSnapshot:
+    """What the link between HBM and DRAM can do, as calibrated at start."""
+
+    out_bytes_per_s: float
+    in_bytes_per_s: float
+    duplex_bytes_per_s: float
+    """Both directions at once, summed."""
+    crossover_bytes: int | None = None
+    """Smallest segment that copy engines move as fast as the GPU's SMs; None: one way to copy."""
+
+
+@dataclass(frozen=True, slots=True)
 class TierSnapshot:
     """One KV memory tier now, in bytes."""
 
@@ -65,10 +77,16 @@ class EngineSnapshot:
     num_rotary: int = 0
     out: TransferTotals = TransferTotals()
     into: TransferTotals = TransferTotals()
+    link: LinkSnapshot | None = None
+    """None: not calibrated."""
+    copy_failures: int = 0
+    """Copy jobs that failed or got stuck since start."""
     rotation_stalls: int = 0
     recompute_preemptions: int = 0
     step_time_s: float | None = None
     max_lag_s: dict[str, float] = field(default_factory=dict)
+    class_shares: dict[str, float] = field(default_factory=dict)
+    """Of the HBM budget, for every class of the service."""
     ttft_samples: tuple[TtftSample, ...] = ()
     finish_samples: tuple[FinishSample, ...] = ()
 
@@ -84,6 +102,8 @@ class EngineSnapshot:
         fields["dram"] = TierSnapshot(**fields["dram"])
         fields["out"] = TransferTotals(**fields["out"])
         fields["into"] = TransferTotals(**fields["into"])
+        if fields["link"] is not None:
+            fields["link"] = LinkSnapshot(**fields["link"])
         fields["ttft_samples"] = tuple(TtftSample(**sample) for sample in fields["ttft_samples"])
         fields["finish_samples"] = tuple(
             FinishSample(**sample) for sample in fields["finish_samples"]

@@ -1,0 +1,55 @@
+"""The ConfigMap with the runtime's configuration, and the Secret with its tokens."""
+
+import base64
+import hashlib
+from pathlib import Path
+
+from superinfer_contract.service import SuperInferService
+
+from superinfer_operator.objects.naming import Object, child, config_map_name, secret_name
+from superinfer_operator.objects.platform import Platform, Tokens
+from superinfer_operator.runtime_file import (
+    ADMIN_TOKEN_FILE,
+    CONFIG_FILE,
+    OTLP_TOKEN_FILE,
+    Wiring,
+    config_json,
+    runtime_config,
+)
+
+CONFIG_FOLDER = Path("/etc/superinfer/config")
+TOKENS_FOLDER = Path("/etc/superinfer/tokens")
+ANY_ADDRESS = "0.0.0.0"
+HASH_LENGTH = 10
+
+
+def config_map(service: SuperInferService, platform: Platform) -> Object:
+    """Return the configuration of this revision; immutable, and named by what it holds."""
+    wiring = Wiring(
+        ANY_ADDRESS,
+        service.spec.server.port,
+        TOKENS_FOLDER,
+        platform.otlp_endpoint,
+        {"service.namespace": service.metadata.namespace},
+    )
+    text = config_json(runtime_config(service, wiring))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:HASH_LENGTH]
+    return child(service, "v1", "ConfigMap", config_map_name(service, digest)) | {
+        "immutable": True,
+        "data": {CONFIG_FILE: text},
+    }
+
+
+def secret(service: SuperInferService, tokens: Tokens) -> Object:
+    """Return the tokens, which the operator can write and never needs to read."""
+    return child(service, "v1", "Secret", secret_name(service)) | {
+        "type": "Opaque",
+        "data": {
+            ADMIN_TOKEN_FILE: _encoded(tokens.admin),
+            OTLP_TOKEN_FILE: _encoded(tokens.otlp),
+        },
+    }
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()

@@ -1,0 +1,24 @@
+"""What the builders need to know of the operator's own surroundings."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """One operator installation."""
+
+    runtime_image: str
+    operator_namespace: str
+    otlp_endpoint: str
+    """Base URL of the telemetry receiver as pods reach it."""
+    service_monitors: bool = False
+    """Whether the cluster knows ServiceMonitors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """The bearer tokens of one service, and a fingerprint that changes with the signing key."""
+
+    admin: str
+    otlp: str
+    fingerprint: str

@@ -1,0 +1,1 @@
+"""`superinfer plan`: what a service needs, found by simulating it before it is applied."""

@@ -1,0 +1,1 @@
+"""From simulated runs to figures, tables, pictures and pages."""

@@ -1,0 +1,1 @@
+"""What is asked of the simulated service: made up, recorded, or drawn from distributions."""
