@@ -67,6 +67,13 @@ async def pods(cluster: Cluster) -> dict[str, str]:
     }
 
 
+def nothing_lost(load: SteadyLoad) -> None:
+    """Requests were answered and none failed; ``pytest -rP`` shows how many."""
+    print(f"{load.answered} requests answered, {len(load.failures)} failed")
+    assert load.answered > 0
+    assert load.failures == []
+
+
 async def kill_operator(cluster: Cluster) -> None:
     pod = await cluster.operator_pod()
     await cluster.kubelet.kill(OPERATOR_NAMESPACE, pod, number=signal.SIGKILL)
@@ -93,7 +100,7 @@ async def test_the_operator_is_killed_while_a_budget_grows(broken: Cluster) -> N
         await kill_operator(broken)
         await broken.until(TEAM, "sis", "chat", lambda sis: dram(sis) >= 24 * MIB)
 
-    assert load.failures == []
+    nothing_lost(load)
     assert await pods(broken) == before
     await broken.until(TEAM, "sis", "chat", lambda sis: dram(sis) == 8 * MIB, 120)
 
@@ -104,12 +111,14 @@ async def test_a_runtime_is_killed_and_gets_the_budget_back_that_was_wished(
     before = await pods(broken)
     url = await broken.address(TEAM, "chat")
 
-    async with SteadyLoad.on(url, concurrency=40):
+    async with SteadyLoad.on(url, concurrency=40) as load:
         await broken.until(TEAM, "sis", "chat", lambda sis: dram(sis) >= 24 * MIB)
         await broken.kubelet.kill(TEAM, next(iter(before.values())), number=signal.SIGKILL)
         # It starts again at its initial 8 MiB and is brought to the wish at once.
         await broken.until(TEAM, "sis", "chat", lambda sis: dram(sis) >= 24 * MIB and READY(sis))
 
+    # What the killed process was computing is lost with it: at most what it had under way.
+    print(f"{load.answered} requests answered, {len(load.failures)} failed")
     assert await pods(broken) == before
     await broken.until(TEAM, "sis", "chat", lambda sis: dram(sis) == 8 * MIB, 120)
 
@@ -132,7 +141,7 @@ async def test_the_api_server_is_away_for_30_seconds(broken: Cluster) -> None:
         await asyncio.sleep(30)
         await broken.control_plane.start_api_server()
 
-    assert load.failures == []
+    nothing_lost(load)
     await still_reconciles(broken, "api-server")
     assert await pods(broken) == before
 
@@ -189,7 +198,7 @@ async def test_the_signing_key_is_replaced(broken: Cluster) -> None:
                 await asyncio.sleep(0.5)
         await broken.until(TEAM, "sis", "chat", READY)
 
-    assert load.failures == []
+    nothing_lost(load)
 
 
 async def test_the_clock_of_a_runtime_is_an_hour_ahead_and_jumps_back(broken: Cluster) -> None:
@@ -205,4 +214,4 @@ async def test_the_clock_of_a_runtime_is_an_hour_ahead_and_jumps_back(broken: Cl
     url = await broken.address(TEAM, "chat")
     async with SteadyLoad.on(url, concurrency=40) as load:
         await broken.until(TEAM, "sis", "chat", lambda sis: dram(sis) >= 16 * MIB)
-    assert load.failures == []
+    nothing_lost(load)

@@ -57,7 +57,8 @@ class Result:
     drain_requests: int = 0
     drain_failed_requests: int = 0
     last_decision: str = ""
-    events: list[str] = field(default_factory=list)
+    events: dict[str, str] = field(default_factory=dict)
+    """The last message of each reason."""
     leftovers: list[str] = field(default_factory=list)
 
     def shortcomings(self) -> list[str]:
@@ -67,6 +68,7 @@ class Result:
             "it shrank again": self.dram_bytes_after < self.dram_bytes_peak,
             "pod and process stayed": self.pod_uid_unchanged and self.process_unchanged,
             "no request failed": not self.failed_requests + self.drain_failed_requests,
+            "requests were answered during the drain": self.drain_requests > 0,
             "an Event says why": "GrowDRAM" in self.events,
             "nothing is left behind": not self.leftovers,
         }
@@ -106,13 +108,11 @@ async def story(cluster: Cluster, scenario: Scenario, model: Path, result: Resul
         await overload_and_calm(cluster, scenario, result, dram(ready))
         await drain(cluster, result)
         told = await cluster.items(TEAM, "events")
-        result.events = sorted(
-            {
-                event["reason"]
-                for event in told
-                if event["involvedObject"]["kind"] == "SuperInferService"
-            }
-        )
+        result.events = {
+            event["reason"]: event["message"]
+            for event in told
+            if event["involvedObject"]["kind"] == "SuperInferService"
+        }
         await delete(cluster, result)
 
 
@@ -127,12 +127,9 @@ async def overload_and_calm(
     saturated = await offer(url, scenario.saturating_load(), result)
     rate = scenario.load_share * saturated.total.completed / saturated.duration_s
     say(f"offering {rate:.2f} requests/s for {scenario.duration_s:g} s: more than HBM holds")
-    report = await offer(url, scenario.load(rate), result)
+    async with noting_the_peak(cluster, result):
+        report = await offer(url, scenario.load(rate), result)
     result.joint_attainment = round(report.joint_attainment, 3)
-
-    peak = await cluster.get(TEAM, "sis", NAME)
-    result.dram_bytes_peak = dram(peak)
-    result.last_decision = peak["status"]["lastDecision"]["reason"]
     say(f"load is over; DRAM budget {format_bytes(result.dram_bytes_peak)}")
     after = await cluster.until(
         TEAM, "sis", NAME, lambda sis: dram(sis) < result.dram_bytes_peak, SETTLE_TIMEOUT_S
@@ -141,6 +138,27 @@ async def overload_and_calm(
     (same,) = await cluster.pods_of(TEAM, NAME)
     result.pod_uid_unchanged = same["metadata"]["uid"] == pod["metadata"]["uid"]
     result.process_unchanged = cluster.kubelet.pid_of(TEAM, pod["metadata"]["name"]) == pid
+
+
+@contextlib.asynccontextmanager
+async def noting_the_peak(cluster: Cluster, result: Result) -> AsyncIterator[None]:
+    """Note the largest DRAM budget of the time, and the decision that stood beside it."""
+
+    async def look() -> None:
+        while True:
+            sis = await cluster.get(TEAM, "sis", NAME)
+            if dram(sis) > result.dram_bytes_peak:
+                result.dram_bytes_peak = dram(sis)
+                result.last_decision = sis["status"]["lastDecision"]["reason"]
+            await asyncio.sleep(0.5)
+
+    looking = asyncio.create_task(look())
+    try:
+        yield
+    finally:
+        looking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await looking
 
 
 async def offer(url: str, load: Workload, result: Result) -> Report:

@@ -10,8 +10,8 @@ SuperInfer's Algorithm 1 (arXiv 2601.20309, section 4.2) with what it leaves ope
 3. The shortfall is taken from running requests: rotatable, past their minimum run quantum and able
    to afford a pause as long as those now out have had; lost ones first, then the longest stint
    first. So rotation throttles itself where it would only trade one miss for another.
-4. What the chosen do not claim goes to requests within tolerance, in order of arrival. They never
-   force a rotation.
+4. What the chosen do not claim goes to requests within tolerance, in order of their deadlines for
+   the first token. They never force a rotation.
 5. Growth is kept free: who asks to be admitted asks for its growth within a horizon as well, and
    that of running requests stays free. If it is short, victims make room for it even when nobody
    lags: while copies end within the horizon and DRAM has room, vLLM's preemption by recompute has
@@ -108,8 +108,8 @@ def decide(iteration: Iteration, knobs: SchedulerKnobs) -> Decision:
         available -= candidate.blocks
         seats -= 1
     else:
-        # First come, first served in what is left: the first that does not fit ends it, or a
-        # stream of small requests would starve it.
+        # In order in what is left: the first that does not fit ends it, or a stream of small
+        # requests would starve it.
         for candidate in tolerant:
             if candidate.blocks > available or seats <= 0:
                 break
