@@ -75,7 +75,8 @@ class BlockLedger:
             entry is not None
             and entry.pending == 0
             and bool(entry.states)
-            and all(state is BlockState.DRAM_ONLY for state in entry.states)
+            # The rest is there too, since no copy is pending; the policy asks of everybody.
+            and entry.states[-1] is BlockState.DRAM_ONLY
         )
 
     def has_unmirrored(self, request_id: str, num_full: int) -> bool:
@@ -288,6 +289,8 @@ class BlockLedger:
                     owned[slot] = (request_id, index)
                 if state in COPYING:
                     copying.add((request_id, index))
+            if not entry.pending and BlockState.DRAM_ONLY in entry.states:
+                assert set(entry.states) == {BlockState.DRAM_ONLY}, request_id
         orphans = {slot for slot, owner in self._owner.items() if owner == _ORPHAN}
         assert {s: o for s, o in self._owner.items() if o != _ORPHAN} == owned
         in_jobs = [copy.slot for open_job in self._open.values() for copy in open_job.job.copies]
@@ -349,8 +352,8 @@ class BlockLedger:
         if self.slots.num_free >= num_slots:
             return
         for request_id, entry in reversed(self._entries.items()):
-            if request_id == keep:
-                continue
+            if request_id == keep or self.is_in_dram(request_id):
+                continue  # the latter has no mirrors: DRAM holds the only copy
             for index in reversed(range(len(entry.states))):
                 if entry.states[index] is BlockState.SYNCED:
                     self._give_up_mirror(entry, index)
