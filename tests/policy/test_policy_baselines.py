@@ -151,6 +151,15 @@ def test_swap_evicts_for_growth_alone_and_the_last_to_come_first(iteration: Iter
         assert decision.stalled == bool(stay)
 
 
+def test_a_swap_that_dram_has_no_room_for_is_told() -> None:
+    only = Candidate("a", Targets(0.5, 0.02), NOW_S, blocks=4, dram_blocks=4, max_tokens=9)
+    only.rotatable = True
+    full = Iteration(NOW_S, [only], [], [], free_blocks=0, growth_blocks=1, free_dram_blocks=0)
+    decision = decide_fcfs_swap(full)
+    assert decision.stalled
+    assert decision.contended
+
+
 @given(iterations, ranks)
 def test_the_best_ranked_enter_and_only_worse_ones_leave_for_them(
     iteration: Iteration, rank: Rank

@@ -29,7 +29,7 @@ def decide_fcfs_swap(iteration: Iteration) -> Decision:
         short -= candidate.blocks
         dram_left -= candidate.dram_blocks
     back, available = _fitting(iteration.rotary, available, iteration.free_seats)
-    if victims or len(back) < len(iteration.rotary):
+    if victims or stalled or len(back) < len(iteration.rotary):
         return Decision(True, rotate_in=back, rotate_out=victims, stalled=stalled)
     admitted, _ = _fitting(iteration.waiting, available, iteration.free_seats - len(back))
     return Decision(len(admitted) < len(iteration.waiting), admit=admitted, rotate_in=back)
