@@ -2,6 +2,8 @@
 
 python tools/bench/gpu/record.py [--merge-only]
 
+Decoding is measured with the shape of Qwen2.5-32B, which takes a card of 141 GB.
+
 The record holds, for each tier and segment size, the fastest way to copy beside the plain copy of
 the same run; of the two parity runs (prefix cache off and on) the worse; and what decoding loses
 to the way that calibration chose. Nothing is recorded of a run that failed, nor of two GPU models.
@@ -21,7 +23,8 @@ BLOCK_TOKENS = 64
 HOST, PEER, CHECKS = "bench-gpu-host.json", "bench-gpu-peer.json", "check-gpu.json"
 BENCH = "tools/bench/gpu/run.py"
 STEPS = {
-    HOST: f"{BENCH} --parts links,decode --tier host --block-size {BLOCK_TOKENS} --output",
+    HOST: f"{BENCH} --parts links,decode --tier host --model 32b "
+    f"--block-size {BLOCK_TOKENS} --output",
     PEER: f"{BENCH} --parts links --tier peer --output",
     CHECKS: "tests/gpu/gpu_checks.py --parts parity --json",
 }
