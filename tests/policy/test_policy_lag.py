@@ -58,24 +58,58 @@ def test_without_credit_and_relegation_lag_is_the_papers(
     tight=st.tuples(ttfts, tbts),
     loose=st.tuples(ttfts, tbts),
 )
-def test_classes_compare_by_the_share_of_their_target_that_is_gone(
+def test_pauses_compare_by_the_share_of_the_target_that_is_gone(
     share: float, tight: tuple[float, float], loose: tuple[float, float]
 ) -> None:
-    """Equally far into their own targets, classes of one weight lag alike."""
+    """Equally far into their own TBT targets, classes of one weight lag alike."""
     knobs = SchedulerKnobs(tbt_credit=0, relegate=False)
     classes = [
         SloClass(name=name, ttft_s=ttft_s, tbt_s=tbt_s)
         for name, (ttft_s, tbt_s) in (("tight", tight), ("loose", loose))
     ]
-    waits: list[float] = []
     pauses: list[float] = []
     for slo_class in classes:
         candidate = Candidate("a", Targets.of(slo_class, classes[1]), arrival_s=0.0)
-        waits.append(waiting_lag_s(candidate, (0.5 + share) * slo_class.ttft_s, knobs))
         candidate.record_tokens(1, 0.0)
         pauses.append(rotary_lag_s(candidate, share * slo_class.tbt_s, knobs))
-    assert waits[0] == pytest.approx(waits[1], abs=1e-6)
     assert pauses[0] == pytest.approx(pauses[1], abs=1e-6)
+
+
+@given(
+    targets_s=st.tuples(ttfts, ttfts),
+    gone=st.tuples(st.floats(0.0, 1.0), st.floats(0.0, 1.0)),
+    beta_ttft=st.floats(0.0, 0.95),
+    relegate=st.booleans(),
+)
+def test_of_those_that_lag_and_can_be_in_time_the_next_deadline_comes_first(
+    targets_s: tuple[float, float],
+    gone: tuple[float, float],
+    beta_ttft: float,
+    relegate: bool,
+) -> None:
+    """Whatever their classes, if of one weight."""
+    knobs = SchedulerKnobs(beta_ttft=beta_ttft, relegate=relegate)
+    reference = SloClass(name="default", ttft_s=targets_s[0], tbt_s=0.1)
+    found = []
+    for ttft_s, share in zip(targets_s, gone, strict=True):
+        targets = Targets.of(SloClass(name="a", ttft_s=ttft_s, tbt_s=0.1), reference)
+        lag_s = waiting_lag_s(Candidate("a", targets, 0.0), share * ttft_s, knobs)
+        assert (lag_s > 0) == (share * ttft_s > beta_ttft * ttft_s)
+        found.append((ttft_s - share * ttft_s, lag_s))
+    (slack_s, lag_s), (other_slack_s, other_lag_s) = found
+    if lag_s > 0 and other_lag_s > 0 and slack_s < other_slack_s:
+        assert lag_s >= other_lag_s
+
+
+def test_a_patient_backlog_does_not_hold_up_the_hasty() -> None:
+    """29 of 30 s gone against half of 1 s: the latter has less time left."""
+    hasty = SloClass(name="chat", ttft_s=1.0, tbt_s=0.1)
+    patient = SloClass(name="batch", ttft_s=30.0, tbt_s=1.0)
+    knobs = SchedulerKnobs()
+    chat = Candidate("chat", Targets.of(hasty, hasty), arrival_s=28.4)
+    batch = Candidate("batch", Targets.of(patient, hasty), arrival_s=0.0)
+    assert waiting_lag_s(chat, 29.0, knobs) > waiting_lag_s(batch, 29.0, knobs) > 0
+    assert waiting_lag_s(batch, 29.9, knobs) > waiting_lag_s(chat, 29.0, knobs)
 
 
 def test_weight_and_own_objectives_count() -> None:

@@ -14,7 +14,7 @@ class Targets:
     """One request's objectives, and what a second of its lag weighs.
 
     The urgencies normalise lag: a second of lag is worth ``weight x reference / own target``
-    reference seconds, so a class with a tighter target ages faster and classes compare. The
+    reference seconds, so a class with a tighter target ages faster (`policy/lag` says where). The
     service's default class is the reference; with one class of weight 1 both are 1 and lag is the
     paper's.
     """

@@ -6,7 +6,12 @@ Formulas of SuperInfer (arXiv 2601.20309, section 4.2.2), in seconds of the defa
     waiting:          relu(now - arrival - beta_ttft * TTFT)
     running:  -(now - run_start)
 
-Two things are ours. *Credit*: a request that produced tokens faster than its TBT target may sit out
+Three things are ours. *Pressing*: of the requests that wait and can still be in time, the one whose
+deadline is next lags most. With one class that is the formula above; with several, a request of a
+patient class lags noticeably only when no more time is left to it than one of the default class
+has when that begins to lag. If classes compared by the share of their target that is gone, a
+backlog of patient requests late in their long targets would hold up hasty ones until these are
+lost. *Credit*: a request that produced tokens faster than its TBT target may sit out
 ``tbt_credit`` of the time it won, so rotating it costs nothing that was promised; 0 gives the
 paper's formula. *Relegation*: a request that can no longer be good (its TTFT passed or will pass
 before its prompt is computed, or even instant tokens would miss its mean TBT) counts as within
@@ -18,6 +23,9 @@ saved; it ages back at ``relegation_ageing`` seconds a second, which bounds its 
 from superinfer_contract.runtime_config import SchedulerKnobs
 
 from superinfer_runtime.policy.candidate import Candidate
+
+NOT_PRESSING_S = 1e-6
+"""Most lag of a request past its tolerance whose deadline is still far off."""
 
 
 def is_lost(candidate: Candidate, now_s: float) -> bool:
@@ -44,9 +52,13 @@ def waiting_lag_s(
     lag_s = (waited_s - knobs.beta_ttft * targets.ttft_s) * targets.ttft_urgency
     if lag_s <= 0.0:
         return 0.0
-    if knobs.relegate and (is_let_go or waited_s > targets.ttft_s):
+    slack_s = targets.ttft_s - waited_s
+    if knobs.relegate and (is_let_go or slack_s < 0.0):
         return _aged(lag_s, candidate, knobs)
-    return lag_s
+    if slack_s < 0.0:
+        return lag_s
+    pressing_s = _largest_savable_lag_s(candidate, knobs) - slack_s
+    return max(pressing_s, NOT_PRESSING_S / (1.0 + slack_s))
 
 
 def rotary_lag_s(candidate: Candidate, now_s: float, knobs: SchedulerKnobs) -> float:
@@ -86,7 +98,11 @@ def relegation_bound_s(candidate: Candidate, knobs: SchedulerKnobs) -> float:
 
 
 def _aged(lag_s: float, candidate: Candidate, knobs: SchedulerKnobs) -> float:
-    targets = candidate.targets
-    largest_savable_lag_s = (1 - knobs.beta_ttft) * targets.ttft_s * targets.ttft_urgency
-    aged_s = knobs.relegation_ageing * lag_s - largest_savable_lag_s
+    aged_s = knobs.relegation_ageing * lag_s - _largest_savable_lag_s(candidate, knobs)
     return aged_s if aged_s > 0.0 else 0.0
+
+
+def _largest_savable_lag_s(candidate: Candidate, knobs: SchedulerKnobs) -> float:
+    """VLT of a waiting request at its deadline."""
+    targets = candidate.targets
+    return (1 - knobs.beta_ttft) * targets.ttft_s * targets.ttft_urgency
