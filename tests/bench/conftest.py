@@ -1,11 +1,9 @@
-"""A small OpenAI-compatible endpoint on loopback, and the folder of real traces."""
+"""A small OpenAI-compatible endpoint on loopback."""
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -90,12 +88,3 @@ def endpoint() -> Iterator[FakeEndpoint]:
     with serving(fake.app()) as url:
         fake.url = url
         yield fake
-
-
-@pytest.fixture(scope="session")
-def traces_dir() -> Path:
-    default = Path(__file__).parents[3] / "shared" / "traces"
-    path = Path(os.environ.get("SUPERINFER_TRACES", default))
-    if not path.is_dir():
-        pytest.skip(f"no workload traces at {path}: set SUPERINFER_TRACES to their folder")
-    return path

@@ -1,6 +1,10 @@
-"""`make simulate`: the paper's grid, the highest rates of four policies, and two large runs timed.
+"""`make simulate`: the paper's grid, highest rates, stock vLLM side by side, what settings change.
 
-python tools/simulate/run.py --output out/simulate.json
+python tools/simulate/run.py --output out/simulate.json [--parts grid,against-stock]
+
+The parts: *grid* has the highest rates of four policies too, *against-stock* every scenario below
+and above what stock vLLM holds, *sensitivity* one setting changed at a time, *timed* two large
+runs. What other parts left in the file stays there.
 
 One setting for all: Qwen2.5-32B on a GH200 144/480, vLLM's limits as the authors ran it
 (max-num-seqs and max-num-batched-tokens 16384, blocks of 16 tokens), TTFT 5 s and TBT 100 ms unless
@@ -13,11 +17,15 @@ import json
 import os
 import platform
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from against_stock import KNEES, cases, compared, rows
 from rich.console import Console
+from rich.table import Table
+from sensitivity import sensitivity
 from superinfer_runtime.bench.traces import TraceError
 from superinfer_runtime.sim.deployment import Deployment
 from superinfer_runtime.sim.evaluation.case import Case
@@ -39,6 +47,7 @@ from timed_runs import AZURE_FILE, azure_hour, hundred_replicas
 CHECKOUT = Path(__file__).parents[2]
 DURATION_S = 120.0
 SEED = 0
+PARTS = ("grid", "against-stock", "sensitivity", "timed")
 GRID_SCENARIO = "short-chat"
 GRID_RATES = (5.0, 10.0, 13.0, 15.0, 18.0, 20.0)
 SEARCH_POLICIES = ("stock", "fcfs-swap", "lvf", "rotasched")
@@ -64,25 +73,38 @@ def main() -> None:
     parser.add_argument(
         "--duration", type=float, default=DURATION_S, help="seconds of arrivals of each run"
     )
+    parser.add_argument("--parts", default=",".join(PARTS))
     options = parser.parse_args()
+    parts = options.parts.split(",")
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     output: Path = options.output
     output.parent.mkdir(parents=True, exist_ok=True)
     log = Console(stderr=True)
     deployment = _deployment()
-    known = {one.name: one for one in _present(options.traces, log)}
-    sweep = _sweep(Setup(known, deployment, options.duration), options.workers, log)
-    result = _result(sweep)
-    # Written now, too, so that nothing is lost if the rest is interrupted.
-    _write(output, result)
-    Outputs(html=output.with_suffix(".html"), plots=output.parent).write_sweep(sweep)
-    if (options.traces / AZURE_FILE).exists():
+    present = {one.name: one for one in _present(options.traces, log)}
+    setup = Setup(present, deployment, options.duration)
+    if "grid" in parts:
+        searched = {name: present[name] for name in SEARCH_RANGES if name in present}
+        sweep = _sweep(replace(setup, scenarios=searched), options.workers, log)
+        # Written after each part, so that nothing is lost if the rest is interrupted.
+        _add(output, _result(sweep))
+        Outputs(html=output.with_suffix(".html"), plots=output.parent).write_sweep(sweep)
+    if "against-stock" in parts:
+        _add(output, {"against_stock": _against_stock(setup, options.workers, log)})
+    if "sensitivity" in parts:
+        with log.status("sensitivity") as status:
+            rows = sensitivity(setup, SEED, options.workers, status.update)
+        _table(rows)
+        _add(output, {"sensitivity": rows})
+    if "timed" in parts and (options.traces / AZURE_FILE).exists():
         log.print("timing the Azure hour and 100 replicas, alone on one core ...")
         hour = azure_hour(options.traces, deployment)
         _show("Azure hour", hour)
         hundred = hundred_replicas(options.traces, deployment)
         _show("100 replicas", hundred)
         timed = {"azure_hour": hour, "hundred_replicas": hundred}
-        _write(output, result | {"azure_hour_wall_s": hour["wall_s"]} | timed)
+        _add(output, {"azure_hour_wall_s": hour["wall_s"]} | timed)
     log.print(f"written to {output}, {output.with_suffix('.html')} and {output.parent}/*.png")
 
 
@@ -98,9 +120,9 @@ def _default_traces() -> Path:
 def _present(traces: Path, log: Console) -> Iterator[Scenario]:
     """The scenarios whose recordings are there; tells which are not."""
     known = scenarios(traces)
-    for name in SEARCH_RANGES:
+    for name in KNEES:
         try:
-            known[name].make(1.0, 10.0, SEED)
+            known[name].make(5.0, 60.0, SEED)
         except TraceError as error:
             log.print(f"{name} is left out: {error}")
         else:
@@ -146,7 +168,6 @@ def _result(sweep: Sweep) -> dict[str, Any]:
             }
             for goal in sweep.goals
         },
-        "azure_hour_wall_s": None,
         "parameters": dict(sweep.parameters),
         "machine": {
             "cores": os.cpu_count(),
@@ -157,8 +178,26 @@ def _result(sweep: Sweep) -> dict[str, Any]:
     }
 
 
-def _write(output: Path, result: dict[str, Any]) -> None:
-    output.write_text(json.dumps(result, indent=2) + "\n")
+def _against_stock(setup: Setup, workers: int, log: Console) -> list[dict[str, Any]]:
+    with ProgressLine(log) as line:
+        found = evaluate(
+            setup, cases(list(setup.scenarios), SEED), workers=workers, on_progress=line
+        )
+    compared_rows = rows(compared(setup, found.outcomes))
+    _table(compared_rows)
+    return compared_rows
+
+
+def _table(rows: list[dict[str, Any]]) -> None:
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()))
+    wide_console().print(table)
+
+
+def _add(output: Path, part: dict[str, Any]) -> None:
+    known = json.loads(output.read_text()) if output.exists() else {"azure_hour_wall_s": None}
+    output.write_text(json.dumps(known | part, indent=2) + "\n")
 
 
 def _show(name: str, run: dict[str, Any]) -> None:
