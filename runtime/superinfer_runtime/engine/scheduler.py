@@ -23,12 +23,13 @@ from vllm.v1.request import Request, RequestStatus
 from superinfer_runtime.duplexkv.jobs import JobKind
 from superinfer_runtime.engine.control import ControlMailbox, ControlServer
 from superinfer_runtime.engine.messages import RotationMetadata
+from superinfer_runtime.engine.policies import decider, guards_tbt
 from superinfer_runtime.engine.rotating import RotatingScheduler, is_in_flight
 from superinfer_runtime.engine.slo_accounting import SloAccounting
 from superinfer_runtime.engine.snapshots import SnapshotBuilder
 from superinfer_runtime.engine.step_clock import StepClock
 from superinfer_runtime.policy.class_share import within_shares
-from superinfer_runtime.policy.rotasched import Decision, Iteration, decide
+from superinfer_runtime.policy.rotasched import Decision, Iteration
 
 
 class RotaScheduler(RotatingScheduler):
@@ -43,8 +44,8 @@ class RotaScheduler(RotatingScheduler):
             raise ValueError(
                 "RotaSched orders requests by lag: drop --scheduling-policy, weight classes instead"
             )
-        self._knobs = self._config.scheduler
-        self._step_clock = StepClock(self.max_num_scheduled_tokens, self._knobs.guard_tbt)
+        self._decide = decider(self._config, self._hbm, self._residency.slots)
+        self._step_clock = StepClock(self.max_num_scheduled_tokens, guards_tbt(self._config))
         self._accounting = SloAccounting()
         self._last_decision = Decision(contended=False)
         self._class_shares = {slo_class.name: 1.0 for slo_class in self._config.slo_classes}
@@ -170,7 +171,7 @@ class RotaScheduler(RotatingScheduler):
             self._class_shares,
             self._hbm.allocated_blocks,
         )
-        decision = decide(iteration, self._knobs)
+        decision = self._decide(iteration)
         self._last_decision = decision
         self._stalls += decision.stalled
         self._rotate_out([self._table[c.request_id] for c in decision.rotate_out])
