@@ -43,6 +43,7 @@ def engine_arguments(
         "model": model_folder,
         "load_format": "dummy",
         "skip_tokenizer_init": True,
+        "dtype": config_of(setup.model)["dtype"],
         "seed": 0,
         "max_model_len": max_model_tokens(setup.model),
         "max_num_seqs": setup.max_num_seqs,

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,11 +19,12 @@ BENCHMARKS = Path(__file__).parents[1]
 POLL_S = 0.2
 LAST_WORDS_S = 15.0
 """For an orderly end after the time is up; then the process and all its children are killed."""
-LOG_TAIL_BYTES = 3_000
+LOG_TAIL_BYTES = 2_000
+_CAUSE = re.compile(r"\b\w*(Error|Exception): .+")
 
 
 class LifeFailed(Exception):
-    """The engine did not start, died, or gave a wrong count; the message ends with its log's."""
+    """The engine did not start, died, or gave a wrong count; the message says what its log says."""
 
 
 def live_through(
@@ -53,7 +55,7 @@ def live_through(
         finally:
             _end(process)
     if process.returncode:
-        raise LifeFailed(f"ended with status {process.returncode}: {tail(log)}")
+        raise LifeFailed(f"ended with status {process.returncode}: {cause(log)}")
 
 
 def _follow(
@@ -96,6 +98,9 @@ def environment() -> dict[str, str]:
     }
 
 
-def tail(log: Path) -> str:
-    """The end of a log: the cause, if there is one."""
-    return log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
+def cause(log: Path) -> str:
+    """The first error that a log tells of (vLLM's last one only says that there was one), and its
+    end."""
+    text = log.read_text(errors="replace")
+    first = _CAUSE.search(text)
+    return (f"{first[0]}\n...\n" if first else "") + text[-LOG_TAIL_BYTES:]

@@ -4,7 +4,8 @@ Both schedule the same load in one process, with one step in flight as vLLM has 
 steps alternate, so that a machine that slows down hits both alike. A step is what the engine core
 spends in its scheduler: new requests, `schedule`, `update_from_output`; its CPU time is taken, and
 the median of all steps compared. Nothing is short, so the policy has nothing to rotate: this is the
-price of being there. Both have vLLM's own blocks of 16 tokens, so nothing but the scheduler differs.
+price of being there. Both have vLLM's own blocks of 16 tokens and no prefix cache, whose hashing
+costs both the same.
 """
 
 import os
