@@ -28,6 +28,7 @@ DEFAULT_RATES = (
     "short=4,8,10,12,14,16,20;reasoning=0.5,1,1.5,2,3;sharegpt=2,4,6,8;two-classes=4,6,8,10"
 )
 GH200_96_TOKENS = 72_000
+SHORTEST_START_S = 30.0
 
 
 def main() -> int:
@@ -79,7 +80,7 @@ def go(
         LifeFailed: it failed; that is recorded.
     """
     todo = [run for run in runs if not record.has(identity(engine, setup, run))]
-    if not todo or time.time() + setup.seconds + setup.drain_s > stop_at_s:
+    if not todo or time.time() + SHORTEST_START_S + setup.seconds + setup.drain_s > stop_at_s:
         return len(todo)
     record.try_again(engine)
     underway: dict[str, Any] = {}

@@ -38,7 +38,7 @@ def engine_arguments(
     engine: str, setup: Setup, model_folder: str, classes: Sequence[LoadClass]
 ) -> dict[str, Any]:
     """Return the arguments of vLLM's `AsyncEngineArgs`. ``classes``: the default one first."""
-    block_size = block_size_of(engine, setup)
+    block_size, num_blocks = block_size_of(engine, setup), kv_blocks(engine, setup)
     arguments: dict[str, Any] = {
         "model": model_folder,
         "load_format": "dummy",
@@ -49,9 +49,9 @@ def engine_arguments(
         "max_num_seqs": setup.max_num_seqs,
         "max_num_batched_tokens": setup.max_num_batched_tokens,
         "block_size": block_size,
-        "kv_cache_memory_bytes": kv_blocks(engine, setup)
-        * block_size
-        * shape_of(setup.model).kv_bytes_per_token,
+        "num_gpu_blocks_override": num_blocks,
+        # Spares vLLM's search for how much memory there is, which the override makes pointless.
+        "kv_cache_memory_bytes": num_blocks * block_size * shape_of(setup.model).kv_bytes_per_token,
         "enforce_eager": not setup.on_gpu,
     }
     if engine == "stock-offload":

@@ -8,7 +8,6 @@ EVENTS, a JSON object a line: ``started``, ``begun`` and ``row`` per run, ``ende
 dies takes this process along: that is an error to the parent, never a row.
 """
 
-import asyncio
 import gc
 import json
 import sys
@@ -18,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import uvloop
 from contest.driving import LiveEngine
 from contest.engines import engine_arguments, kv_blocks, max_model_tokens
 from contest.loads import all_classes, load_named, planned, prompts
@@ -38,7 +38,8 @@ def main() -> None:
             events.flush()
 
         with tempfile.TemporaryDirectory() as folder:
-            asyncio.run(live(job, str(write_config(job.setup.model, Path(folder))), tell))
+            # As vLLM's own server does.
+            uvloop.run(live(job, str(write_config(job.setup.model, Path(folder))), tell))
 
 
 async def live(job: Job, model_folder: str, tell: Tell) -> None:

@@ -84,6 +84,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        for _ in range(int(LAST_WORDS_S / POLL_S)):  # the next engine wants the memory back
+            os.killpg(process.pid, 0)
+            time.sleep(POLL_S)
 
 
 def environment() -> dict[str, str]:

@@ -69,6 +69,7 @@ def test_engines_differ_in_nothing_but_scheduler_connector_and_block_size() -> N
     own = {
         "block_size",
         "kv_cache_memory_bytes",
+        "num_gpu_blocks_override",
         "kv_offloading_size",
         "kv_offloading_backend",
         "scheduler_cls",

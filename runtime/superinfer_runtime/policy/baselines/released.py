@@ -9,7 +9,7 @@ behaviour. Here a request waits since its arrival, or since its last token.
 from dataclasses import dataclass
 
 from superinfer_runtime.policy.candidate import Candidate
-from superinfer_runtime.policy.rotasched import Decision, Iteration
+from superinfer_runtime.policy.rotasched import Decision, Iteration, is_contended
 
 DRAM_FULL = 0.95
 """No rotation beyond this share of DRAM in use."""
@@ -34,14 +34,10 @@ class OldestFirst:
 
     def __call__(self, iteration: Iteration) -> Decision:
         """Return the admissions and rotations of one iteration."""
+        if not is_contended(iteration):
+            return Decision(False, admit=list(iteration.waiting), rotate_in=list(iteration.rotary))
         available = iteration.free_blocks - iteration.growth_blocks
         queue = [*iteration.waiting, *iteration.rotary]
-        if (
-            available >= sum(candidate.blocks for candidate in queue)
-            and available >= 0
-            and iteration.free_seats >= len(queue)
-        ):
-            return Decision(False, admit=list(iteration.waiting), rotate_in=list(iteration.rotary))
         used_share = 1.0 - iteration.free_dram_blocks / max(self.dram_blocks, 1)
         is_rotary = set(map(id, iteration.rotary))
         queue.sort(
