@@ -50,6 +50,7 @@ def main() -> int:
         max_num_seqs=options.max_num_seqs,
         max_num_batched_tokens=options.max_num_batched_tokens,
         traces=str(options.traces) if options.traces else None,
+        time_scheduler=options.time_scheduler,
     )
     try:
         runs = planned_runs(options.workloads, parse_rates(options.rates), setup)
@@ -175,6 +176,7 @@ def parse_options() -> argparse.Namespace:
     add("--max-num-batched-tokens", type=int, default=8192)
     add("--seed", type=int, default=0)
     add("--traces", type=Path, help="folder of the recorded lengths, for sharegpt")
+    add("--time-scheduler", action="store_true", help="what schedulers take of a step; to find out")
     add("--output", type=Path, help="default: benchmarks/results/head-to-head-GPU.json")
     add("--time-limit-s", type=float, default=3600.0)
     options = parser.parse_args()

@@ -72,6 +72,9 @@ def engine_arguments(
             "scheduler_cls": SCHEDULER_CLASS,
             "kv_transfer_config": transfer_config(config),
         }
+    if setup.time_scheduler:
+        timed = "TimedRota" if is_ours(engine) else "TimedStock"
+        arguments["scheduler_cls"] = f"contest.timed_schedulers.{timed}"
     return arguments
 
 

@@ -10,6 +10,7 @@ dies takes this process along: that is an error to the parent, never a row.
 
 import gc
 import json
+import os
 import sys
 import tempfile
 import time
@@ -24,6 +25,7 @@ from contest.loads import all_classes, load_named, planned, prompts
 from contest.models import shape_of, write_config
 from contest.rows import identity, measured
 from contest.setup import Job, Run
+from contest.timed_schedulers import TIMES_FILE_VARIABLE, read_times
 from contest.watch import EngineWatch
 
 Tell = Callable[[str, dict[str, Any]], None]
@@ -38,6 +40,8 @@ def main() -> None:
             events.flush()
 
         with tempfile.TemporaryDirectory() as folder:
+            if job.setup.time_scheduler:
+                os.environ[TIMES_FILE_VARIABLE] = str(Path(folder, "scheduler-times.json"))
             # As vLLM's own server does.
             uvloop.run(live(job, str(write_config(job.setup.model, Path(folder))), tell))
 
@@ -91,16 +95,23 @@ async def one_run(job: Job, run: Run, live_engine: LiveEngine) -> dict[str, Any]
     load = load_named(run.workload, setup.traces)
     requests = planned(load, run, setup, max_model_tokens(setup.model))
     ids = prompts(requests, run, setup.seed, live_engine.vocabulary)
-    before = live_engine.watch.totals()
+    before = totals(live_engine.watch)
     driven = await live_engine.drive(
         f"{run.workload}-{run.rate:g}", requests, ids, setup.seconds, setup.drain_s
     )
     await live_engine.settle()
-    counted = {name: total - before[name] for name, total in live_engine.watch.totals().items()}
+    counted = {
+        name: total - before.get(name, 0) for name, total in totals(live_engine.watch).items()
+    }
     row = measured(
         driven.drive, load.classes, len(requests), driven.tokens_while_offered, setup.seconds
     )
     return {**row, **{name: round(count, 4) for name, count in counted.items()}}
+
+
+def totals(watch: EngineWatch) -> dict[str, float]:
+    times_file = os.environ.get(TIMES_FILE_VARIABLE)
+    return watch.totals() | read_times(Path(times_file) if times_file else None)
 
 
 if __name__ == "__main__":

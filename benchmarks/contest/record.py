@@ -15,7 +15,7 @@ from typing import Any
 GOAL = 0.9
 _IDENTITY = (
     *("engine", "workload", "kv_tokens", "tier", "rate", "model", "dram_gib", "block_size"),
-    *("max_num_seqs", "max_num_batched_tokens", "seconds", "drain_s", "seed"),
+    *("max_num_seqs", "max_num_batched_tokens", "seconds", "drain_s", "seed", "time_scheduler"),
 )
 
 

@@ -34,6 +34,7 @@ def identity(engine: str, setup: Setup, run: Run) -> dict[str, Any]:
         "seconds": setup.seconds,
         "drain_s": setup.drain_s,
         "seed": setup.seed,
+        "time_scheduler": setup.time_scheduler,
     }
 
 

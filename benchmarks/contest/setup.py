@@ -33,6 +33,8 @@ class Setup:
     max_num_seqs: int = 1024
     max_num_batched_tokens: int = 8192
     traces: str | None = None
+    time_scheduler: bool = False
+    """Whether schedulers carry a watch; see `contest.timed_schedulers`."""
 
 
 @dataclass(frozen=True, slots=True)
