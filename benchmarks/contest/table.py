@@ -1,12 +1,12 @@
 """A result file as Markdown: the highest rates, and a row a run with the engines side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from contest.setup import ENGINES
 
 Row = dict[str, Any]
-_FIGURES = (
+_FIGURES: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("joint %", lambda row: _percent(row["joint_attainment"])),
     ("TTFT %", lambda row: _percent(row["ttft_attainment"])),
     ("TBT %", lambda row: _percent(row["tbt_attainment"])),
