@@ -15,7 +15,7 @@ from typing import Any
 
 from contest.setup import Job
 
-BENCHMARKS = Path(__file__).parents[1]
+BENCHMARKS = Path(__file__).resolve().parents[1]
 POLL_S = 0.2
 LAST_WORDS_S = 15.0
 """For an orderly end after the time is up; then the process and all its children are killed."""

@@ -13,10 +13,6 @@ from statistics import fmean
 from typing import Any
 
 GOAL = 0.9
-_IDENTITY = (
-    *("engine", "workload", "kv_tokens", "tier", "rate", "model", "dram_gib", "block_size"),
-    *("max_num_seqs", "max_num_batched_tokens", "seconds", "drain_s", "seed", "time_scheduler"),
-)
 
 
 class Record:
@@ -46,7 +42,10 @@ class Record:
 
     def has(self, identity: dict[str, Any]) -> bool:
         """Whether the run of this identity has ended well before."""
-        return any(same_run(row, identity) for row in self._data["runs"])
+        return any(
+            all(row.get(name) == value for name, value in identity.items())
+            for row in self._data["runs"]
+        )
 
     def add(self, row: dict[str, Any]) -> None:
         self._data["runs"].append(row)
@@ -72,10 +71,6 @@ class Record:
         partial = self._path.with_suffix(".partial")
         partial.write_text(json.dumps(content, indent=1) + "\n")
         os.replace(partial, self._path)
-
-
-def same_run(row: dict[str, Any], identity: dict[str, Any]) -> bool:
-    return all(row.get(name) == identity[name] for name in _IDENTITY)
 
 
 def max_rates(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, float]]:
