@@ -5,9 +5,11 @@ The engine's process is played by a stand-in that writes the same events.
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import head_to_head
 import pytest
 from contest.answer import Answer
 from contest.engines import engine_arguments, kv_blocks
@@ -177,6 +179,38 @@ def test_a_failing_engine_is_an_error_and_not_a_row(tmp_path: Path) -> None:
     record.try_again("stock-offload")
     record.add(row("stock-offload"))
     assert json.loads(path.read_text())["errors"] == []
+
+
+def test_a_contest_does_what_is_left_and_notes_where_it_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[Job] = []
+
+    def live(job: Job, log: Path, on_event: Callable[[dict[str, Any]], None]) -> None:
+        jobs.append(job)
+        for run in job.runs:
+            on_event({"event": "begun", "workload": run.workload, "rate": run.rate})
+            if job.engine == "rotasched":
+                raise LifeFailed("KeyError: 'r1'")
+            on_event({"event": "row", "row": row(job.engine, run.rate)})
+
+    monkeypatch.setattr(head_to_head, "live_through", live)
+    path = tmp_path / "result.json"
+    record = Record(path, "NVIDIA H200", "python one")
+    record.add(row(rate=4.0))
+    runs = head_to_head.planned_runs(None, parse_rates("short=4,8"), SETUP)
+    later_s = time.time() + 1000
+    assert head_to_head.go("stock", SETUP, runs, record, later_s, path) == 0
+    assert head_to_head.go("stock", SETUP, runs, record, later_s, path) == 0
+    assert [job.runs for job in jobs] == [(Run("short", 8.0),)]
+    assert head_to_head.go("rotasched", SETUP, runs, record, time.time() + 10, path) == 2
+    assert len(jobs) == 1, "an engine was started that had no time for a run"
+    with pytest.raises(LifeFailed):
+        head_to_head.go("rotasched", SETUP, runs, record, later_s, path)
+    written = json.loads(path.read_text())
+    assert [(r["engine"], r["rate"]) for r in written["runs"]] == [("stock", 4.0), ("stock", 8.0)]
+    (error,) = written["errors"]
+    assert (error["engine"], error["workload"], error["rate"]) == ("rotasched", "short", 4.0)
 
 
 STAND_IN = """
