@@ -94,6 +94,9 @@ def environment() -> dict[str, str]:
     """This process's environment, offline, with the contest importable in the engine core too."""
     paths = [str(BENCHMARKS), os.environ.get("PYTHONPATH", "")]
     return {
+        # On a CPU vLLM keeps one core free of its workers, two beside a KV connector, or none where
+        # there are but two: so that all engines compute on the same cores.
+        "VLLM_CPU_NUM_OF_RESERVED_CPU": "1",
         **os.environ,
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         "HF_HUB_OFFLINE": "1",
