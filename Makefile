@@ -56,7 +56,7 @@ lint: setup  ## ruff and import layers
 types: setup  ## mypy, strict
 	$(BIN)/mypy
 
-bench: setup controlplane  ## policy decision time, ledger rate, CPU rotation bandwidth, operator with 200 services
+bench: setup controlplane  ## policy decision time, step overhead beside stock vLLM, ledger rate, CPU rotation bandwidth, operator with 200 services
 	PYTHONPATH=tests/testbed $(BIN)/python tools/bench/run.py --output out/bench.json
 
 simulate: setup  ## the paper's grid and the highest rates of four policies on virtual time, into out/simulate.*

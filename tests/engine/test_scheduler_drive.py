@@ -35,7 +35,7 @@ LONGEST_BLOCKS = MAX_MODEL_LEN // BLOCK_SIZE + 1
 OTHER = {"name": "other", "ttft_s": 0.1, "tbt_s": 0.1, "default": False}
 
 
-def extra(world_size: int) -> dict[str, Any]:
+def extra(world_size: int, policy: str) -> dict[str, Any]:
     """Objectives so tight that everything lags, and a small DRAM pool."""
     slab_bytes = SLOTS_PER_SLAB * BLOCK_BYTES * world_size
     return {
@@ -45,16 +45,19 @@ def extra(world_size: int) -> dict[str, Any]:
             "slab_bytes": slab_bytes,
         },
         "scheduler": {"run_quantum_s": 0.02},
+        "policy": policy,
     }
 
 
 @cache
-def vllm_config(asynchronous: bool, caching: bool, world_size: int) -> Any:
+def vllm_config(
+    asynchronous: bool, caching: bool, world_size: int, policy: str = "rotasched"
+) -> Any:
     return make_vllm_config(
         str(ensure_tiny_model()),
         asynchronous=asynchronous,
         caching=caching,
-        extra=extra(world_size),
+        extra=extra(world_size, policy),
         max_model_len=MAX_MODEL_LEN,
         world_size=world_size,
     )
@@ -67,11 +70,11 @@ def make_drive(
     seed: int = 1,
     world_size: int = 1,
     num_blocks: int = NUM_BLOCKS,
+    policy: str = "rotasched",
 ) -> EngineDrive:
     clock = FakeClock()
-    scheduler = make_scheduler(
-        vllm_config(asynchronous, caching, world_size), num_blocks=num_blocks, clock=clock
-    )
+    config = vllm_config(asynchronous, caching, world_size, policy)
+    scheduler = make_scheduler(config, num_blocks=num_blocks, clock=clock)
     scheduler.use_v2_model_runner = model_runner == 2
     return EngineDrive(scheduler, clock, depth=2 if asynchronous else 1, seed=seed)
 
@@ -325,6 +328,22 @@ def test_uncontended_load_is_left_to_vllm() -> None:
     drive.run_until_idle()
     assert drive.scheduler._residency.out.rotations == 0
     assert len(drive.finished) == 3
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_the_released_policy_rotates_by_age_and_loses_nothing(asynchronous: bool) -> None:
+    drive = make_drive(asynchronous, policy="released")
+    crowd(drive)
+    drive.run_until_idle()
+    assert drive.produced == drive.expected_tokens
+    assert drive.scheduler._residency.out.rotations > 0
+    drive.assert_nothing_leaked()
+
+
+def test_only_rotasched_takes_prefill_from_a_step() -> None:
+    for policy, adapts in (("rotasched", True), ("released", False)):
+        scheduler = make_drive(False, policy=policy).scheduler
+        assert (scheduler._step_clock._guard is not None) is adapts
 
 
 def test_budgets_change_while_idle() -> None:

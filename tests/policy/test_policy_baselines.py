@@ -299,3 +299,8 @@ def test_the_papers_admits_in_order_of_arrival_while_there_is_room(iteration: It
     decision = decide_lvf(iteration, SchedulerKnobs())
     if not decision.contended:
         assert decision.admit == list(iteration.waiting)
+
+
+def test_the_published_watermark_is_a_share_of_hbm() -> None:
+    # 2,400 blocks where it was published: 62 GB of KV in blocks of 16 tokens.
+    assert OldestFirst.published(15_000, 7) == OldestFirst(2_400, 7)

@@ -318,6 +318,8 @@ class EngineDrive:
     def step(self) -> None:
         """Launch a step if the pipeline has room, else process the oldest one."""
         if len(self._in_flight) < self.depth and self.scheduler.has_requests():
+            _, growth_blocks = self.scheduler._refreshed_running(False)
+            assert growth_blocks <= self.scheduler._most_growth_blocks()
             output = self.scheduler.schedule()
             self._check_copies_of(output)
             self._in_flight.append((output, self._execute(output)))

@@ -1,4 +1,4 @@
-"""`make bench`: what policy, ledger, CPU copy engine and operator cost on this machine.
+"""`make bench`: what policy, scheduler, ledger, CPU copy engine and operator cost on this machine.
 
 python tools/bench/run.py --output out/bench.json
 """
@@ -32,11 +32,16 @@ def main() -> None:
     log.print("operator, 200 services on a real API server ...")
     operator = asyncio.run(measure())
     log.print("CPU rotation ...")
+    rotation = cpu_rotation()
+    log.print("scheduler steps beside stock vLLM's ...")
+    from step_overhead import step_overhead  # last: it brings all of vLLM into this process
+
     result = {
         "policy_decision_ms": contended,
         "policy_decision_uncontended_ms": uncontended,
         "ledger_ops_per_s": ledger,
-        "cpu_rotation": cpu_rotation(),
+        "cpu_rotation": rotation,
+        "step_overhead": step_overhead(),
         "operator": operator,
         "machine": machine(),
     }
@@ -76,6 +81,13 @@ def show(result: dict[str, object], console: Console) -> None:
     for name, figure in operator.items():
         carried.add_row(name, str(figure))
     console.print(carried)
+    overhead = Table("load, sequences", "stock", "RotaSched", "ratio", title="one step's CPU, ms")
+    steps = result["step_overhead"]
+    assert isinstance(steps, dict)
+    for load, found in steps.items():
+        cells = (found["stock_ms"], found["rotasched_ms"], found["ratio"])
+        overhead.add_row(load, *(f"{cell:.3f}" for cell in cells))
+    console.print(overhead)
     headings = ("segment", "plain", "plain by segment", "one way", "ratio", "duplex", "ratio")
     rotation = Table(*headings, title="CPU rotation, GB/s")
     speeds = result["cpu_rotation"]

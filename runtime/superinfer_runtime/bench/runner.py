@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from superinfer_runtime.bench.client import Client, Endpoint, EndpointError
 from superinfer_runtime.bench.progress import Progress, ProgressCallback
@@ -25,7 +25,10 @@ REFUSALS_TO_GIVE_UP = 8
 
 UNFINISHED = Failure("not finished when the run ended")
 
-Send = Callable[[PlannedRequest, bytes, Callable[[], float]], Coroutine[Any, Any, RequestRecord]]
+Body = TypeVar("Body")
+"""What is prepared before a request's time comes."""
+
+Send = Callable[[PlannedRequest, Body, Callable[[], float]], Coroutine[Any, Any, RequestRecord]]
 """Sends one request with its prepared body; the last argument gives seconds since the start."""
 
 
@@ -78,8 +81,8 @@ async def run_load(
 
 async def drive_load(
     requests: Sequence[PlannedRequest],
-    body: Callable[[PlannedRequest], bytes],
-    send: Send,
+    body: Callable[[PlannedRequest], Body],
+    send: Send[Body],
     *,
     grace_s: float,
     on_progress: ProgressCallback | None = None,
@@ -115,10 +118,10 @@ async def drive_load(
     return Drive(tuple(run.records), run.now(), interrupted)
 
 
-class _Run:
+class _Run(Generic[Body]):
     """One run under way: the open requests, and the records of those that ended."""
 
-    def __init__(self, planned: int, send: Send) -> None:
+    def __init__(self, planned: int, send: Send[Body]) -> None:
         self.records: list[RequestRecord] = []
         self.crash: BaseException | None = None
         self._planned = planned
@@ -145,7 +148,7 @@ class _Run:
                 await self._over.wait()
         return self._over.is_set()
 
-    def launch(self, request: PlannedRequest, content: bytes) -> None:
+    def launch(self, request: PlannedRequest, content: Body) -> None:
         task = asyncio.create_task(self._send(request, content, self.now))
         self._open[task] = (request, self.now())
         task.add_done_callback(self._ended)

@@ -33,6 +33,8 @@ class EngineConfig(BaseModel):
     slo_classes: tuple[SloClass, ...] = (PAPER_DEFAULT_CLASS,)
     kv_cache: KvConfig = KvConfig()
     scheduler: SchedulerKnobs = SchedulerKnobs()
+    policy: Literal["rotasched", "released"] = "rotasched"
+    """Who decides. No service asks for another: it is what RotaSched is compared with."""
     control_socket: str | None = None
 
     @classmethod

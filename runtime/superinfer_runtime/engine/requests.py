@@ -8,6 +8,7 @@ that it wants in: whoever is admitted brings the room for its own growth, and th
 keep theirs. No count exceeds the request's whole length, so one that fits when alone gets in.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,11 @@ class RequestTable:
         self._max_model_len = max_model_len
         self._horizon_steps = config.scheduler.growth_horizon_steps
         self._tracked: dict[str, Tracked] = {}
+
+    @property
+    def by_id(self) -> Mapping[str, Tracked]:
+        """For loops over all requests, which cannot afford a call for each."""
+        return self._tracked
 
     def __getitem__(self, request_id: str) -> Tracked:
         return self._tracked[request_id]
@@ -118,6 +124,13 @@ class RequestTable:
         )
         coming = self._blocks_ahead(tracked, max(num_computed, request.num_tokens))
         return max(coming - num_held, 0)
+
+    def most_growth(self, num_decoding: int) -> int:
+        """The most that `refresh_running` can return in all for so many that decode.
+
+        Each holds blocks for what is computed of it, which is all but its next token.
+        """
+        return num_decoding * -(-(1 + self._horizon_steps) // self._block_size)
 
     def _blocks_ahead(self, tracked: Tracked, num_tokens: int) -> int:
         return blocks_ahead(

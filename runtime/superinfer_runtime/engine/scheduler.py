@@ -11,6 +11,7 @@ as it always does, with SLO accounting.
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from vllm.v1.core.sched.interface import PauseState
@@ -23,12 +24,14 @@ from vllm.v1.request import Request, RequestStatus
 from superinfer_runtime.duplexkv.jobs import JobKind
 from superinfer_runtime.engine.control import ControlMailbox, ControlServer
 from superinfer_runtime.engine.messages import RotationMetadata
+from superinfer_runtime.engine.policies import decider, guards_tbt
 from superinfer_runtime.engine.rotating import RotatingScheduler, is_in_flight
 from superinfer_runtime.engine.slo_accounting import SloAccounting
 from superinfer_runtime.engine.snapshots import SnapshotBuilder
 from superinfer_runtime.engine.step_clock import StepClock
+from superinfer_runtime.policy.candidate import Candidate
 from superinfer_runtime.policy.class_share import within_shares
-from superinfer_runtime.policy.rotasched import Decision, Iteration, decide
+from superinfer_runtime.policy.rotasched import Decision, Iteration, is_contended
 
 
 class RotaScheduler(RotatingScheduler):
@@ -43,8 +46,8 @@ class RotaScheduler(RotatingScheduler):
             raise ValueError(
                 "RotaSched orders requests by lag: drop --scheduling-policy, weight classes instead"
             )
-        self._knobs = self._config.scheduler
-        self._step_clock = StepClock(self.max_num_scheduled_tokens, self._knobs.guard_tbt)
+        self._decide = decider(self._config, self._hbm, self._residency.slots)
+        self._step_clock = StepClock(self.max_num_scheduled_tokens, guards_tbt(self._config))
         self._accounting = SloAccounting()
         self._last_decision = Decision(contended=False)
         self._class_shares = {slo_class.name: 1.0 for slo_class in self._config.slo_classes}
@@ -69,9 +72,10 @@ class RotaScheduler(RotatingScheduler):
         else:
             self._hbm.settle()
             held = self._rotate(now_s) if self._pause_state is PauseState.UNPAUSED else []
+            tracked = self._table.by_id
             self.max_num_scheduled_tokens = self._step_clock.token_budget(
                 [
-                    self._table[request.request_id].candidate.targets.tbt_s
+                    tracked[request.request_id].candidate.targets.tbt_s
                     for request in self.running
                     if not request.is_prefill_chunk
                 ]
@@ -96,16 +100,18 @@ class RotaScheduler(RotatingScheduler):
             self._transfer_budget.record_step(self._step_clock.finished(now_s))
         stats = None
         finished = False
+        by_id = self._table.by_id
         for core_outputs in outputs.values():
             stats = core_outputs.scheduler_stats or stats
             for output in core_outputs.outputs:
-                tracked = self._table.get(output.request_id)
+                tracked = by_id.get(output.request_id)
                 if tracked is None:
                     continue
                 if output.new_token_ids:
-                    self._accounting.tokens(
-                        tracked.candidate, tracked.slo_class, len(output.new_token_ids), now_s
-                    )
+                    candidate = tracked.candidate
+                    if candidate.first_token_s is None:
+                        self._accounting.first_token(candidate, tracked.slo_class, now_s)
+                    candidate.record_tokens(len(output.new_token_ids), now_s)
                 if output.finish_reason is not None and output.request_id not in self.requests:
                     self._accounting.finished(tracked.candidate, tracked.slo_class)
                     self._table.pop(output.request_id)
@@ -132,16 +138,6 @@ class RotaScheduler(RotatingScheduler):
         if is_stuck:
             self._recompute_parked()
         self._reclaim_skipped()
-        growth = 0
-        for request in self.running:
-            tracked = self._table[request.request_id]
-            num_held = len(self._held_blocks(request.request_id))
-            growth += self._table.refresh_running(
-                tracked,
-                num_held,
-                self._residency.ledger.num_unmirrored(request.request_id, num_held),
-            )
-            tracked.candidate.rotatable &= not is_stuck
         rotary = [
             tracked.candidate
             for request_id, tracked in self._parked.items()
@@ -152,25 +148,29 @@ class RotaScheduler(RotatingScheduler):
             for r in self.skipped_waiting
         )
         waiting = [self._table[r.request_id].candidate for r in self.waiting]
-        iteration = within_shares(
-            Iteration(
-                now_s=now_s,
-                running=[self._table[r.request_id].candidate for r in self.running],
-                waiting=waiting,
-                rotary=rotary,
-                free_blocks=self._hbm.free_blocks,
-                arriving_blocks=self._residency.blocks_in_flight(JobKind.OUT)
-                + sum(len(blocks) for _, blocks in self.deferred_frees),
-                growth_blocks=growth,
-                free_seats=self.max_num_running_reqs - len(self.running) - num_loading,
-                free_dram_blocks=self._residency.ledger.num_available_slots,
-                transfer_blocks=self._residency.transfer_blocks,
-                pace=self._step_clock.pace(self._geometry.block_size),
-            ),
-            self._class_shares,
-            self._hbm.allocated_blocks,
+        iteration = Iteration(
+            now_s=now_s,
+            running=(),
+            waiting=waiting,
+            rotary=rotary,
+            free_blocks=self._hbm.free_blocks,
+            arriving_blocks=self._residency.blocks_in_flight(JobKind.OUT)
+            + sum(len(blocks) for _, blocks in self.deferred_frees),
+            growth_blocks=self._most_growth_blocks(),
+            free_seats=self.max_num_running_reqs - len(self.running) - num_loading,
+            free_dram_blocks=self._residency.ledger.num_available_slots,
+            transfer_blocks=self._residency.transfer_blocks,
+            pace=self._step_clock.pace(self._geometry.block_size),
         )
-        decision = decide(iteration, self._knobs)
+        if is_contended(iteration) or min(self._class_shares.values()) < 1.0:
+            # Only now does it matter what each running request holds.
+            running, growth_blocks = self._refreshed_running(is_stuck)
+            iteration = within_shares(
+                replace(iteration, running=running, growth_blocks=growth_blocks),
+                self._class_shares,
+                self._hbm.allocated_blocks,
+            )
+        decision = self._decide(iteration)
         self._last_decision = decision
         self._stalls += decision.stalled
         self._rotate_out([self._table[c.request_id] for c in decision.rotate_out])
@@ -184,6 +184,33 @@ class RotaScheduler(RotatingScheduler):
         for candidate in decision.admit:
             self.waiting.add_request(self._table[candidate.request_id].request)
         return held
+
+    def _most_growth_blocks(self) -> int:
+        """No less than what running requests' growth will ask for, without asking each."""
+        return self._table.most_growth(len(self.running)) + sum(
+            self._refresh(request)
+            for request in self._inflight_prefills
+            if request.status == RequestStatus.RUNNING
+        )
+
+    def _refreshed_running(self, is_stuck: bool) -> tuple[list[Candidate], int]:
+        """Running requests as they are now, and the blocks that their growth will ask for."""
+        running: list[Candidate] = []
+        growth_blocks = 0
+        for request in self.running:
+            growth_blocks += self._refresh(request)
+            candidate = self._table[request.request_id].candidate
+            candidate.rotatable &= not is_stuck
+            running.append(candidate)
+        return running, growth_blocks
+
+    def _refresh(self, request: Request) -> int:
+        num_held = len(self._held_blocks(request.request_id))
+        return self._table.refresh_running(
+            self._table[request.request_id],
+            num_held,
+            self._residency.ledger.num_unmirrored(request.request_id, num_held),
+        )
 
     def _reclaim_skipped(self) -> None:
         """Requests that vLLM set aside without KV are the policy's to order again."""

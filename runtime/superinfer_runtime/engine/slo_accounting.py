@@ -15,17 +15,13 @@ class SloAccounting:
         self._ttft: list[TtftSample] = []
         self._finished: list[FinishSample] = []
 
-    def tokens(self, candidate: Candidate, slo_class: str, count: int, now_s: float) -> None:
-        """``count`` tokens of a request were produced at ``now_s``."""
-        is_first = candidate.first_token_s is None
-        candidate.record_tokens(count, now_s)
-        if is_first:
-            ttft_s = now_s - candidate.arrival_s
-            good = ttft_s <= candidate.targets.ttft_s
-            self._ttft.append(TtftSample(slo_class, ttft_s, good))
+    def first_token(self, candidate: Candidate, slo_class: str, now_s: float) -> None:
+        """The request's first token was produced at ``now_s``."""
+        ttft_s = now_s - candidate.arrival_s
+        self._ttft.append(TtftSample(slo_class, ttft_s, ttft_s <= candidate.targets.ttft_s))
 
     def finished(self, candidate: Candidate, slo_class: str) -> None:
-        """The request produced its last token (already told to `tokens`)."""
+        """The request produced its last token (already recorded in ``candidate``)."""
         first_s = candidate.first_token_s
         if first_s is None:  # ended without a token: an error before the first step
             return

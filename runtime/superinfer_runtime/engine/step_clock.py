@@ -27,7 +27,8 @@ class StepClock:
     def scheduled(self, num_scheduled_tokens: Mapping[str, int], now_s: float) -> None:
         """A step with these tokens a request was scheduled; empty ones do not count."""
         if num_scheduled_tokens:
-            num_prefill = sum(count for count in num_scheduled_tokens.values() if count > 1)
+            counts = list(num_scheduled_tokens.values())
+            num_prefill = sum(counts) - counts.count(1)
             self._in_flight.append((now_s, num_prefill))
 
     def finished(self, now_s: float) -> float:

@@ -82,16 +82,22 @@ _BY_RUN_START = attrgetter("run_start_s")
 _BY_ARRIVAL = attrgetter("arrival_s")
 
 
-def decide(iteration: Iteration, knobs: SchedulerKnobs) -> Decision:
-    """Return the admissions and rotations of one iteration; see the module's text."""
+def is_contended(iteration: Iteration) -> bool:
+    """Whether free HBM and seats fall short of what running requests' growth and all others ask."""
     available = iteration.free_blocks - iteration.growth_blocks
     demand = sum(c.blocks for c in iteration.waiting) + sum(c.blocks for c in iteration.rotary)
     seats_wanted = len(iteration.waiting) + len(iteration.rotary)
-    if available >= demand and available >= 0 and iteration.free_seats >= seats_wanted:
+    return available < demand or available < 0 or iteration.free_seats < seats_wanted
+
+
+def decide(iteration: Iteration, knobs: SchedulerKnobs) -> Decision:
+    """Return the admissions and rotations of one iteration; see the module's text."""
+    if not is_contended(iteration):
         return Decision(
             False, admit=_by_deadline(iteration, knobs), rotate_in=list(iteration.rotary)
         )
 
+    available = iteration.free_blocks - iteration.growth_blocks
     lagging, tolerant = _split(iteration, knobs)
     chosen = _choose(lagging, iteration, available)
     claimed = sum(c.blocks for c in chosen)

@@ -98,6 +98,11 @@ def kv_transfer_config(config: RuntimeConfig, control_socket: str) -> dict[str, 
         scheduler=config.scheduler,
         control_socket=control_socket,
     )
+    return transfer_config(engine)
+
+
+def transfer_config(engine: EngineConfig) -> dict[str, Any]:
+    """Return what makes vLLM load the connector, and brings the plug-ins ``engine``."""
     return {
         "kv_connector": CONNECTOR,
         "kv_connector_module_path": CONNECTOR_MODULE,

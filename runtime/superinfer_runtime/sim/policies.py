@@ -22,10 +22,6 @@ from superinfer_runtime.policy.baselines.released import OldestFirst
 from superinfer_runtime.policy.rotasched import decide
 from superinfer_runtime.sim.rotating_scheduler import Decide, Mechanism
 
-RELEASED_BUDGET_SHARE = 0.16
-"""Watermark of the released scheduler, as a share of HBM's blocks: its published 2,400 on the
-machine it was published for (Qwen2.5-32B on 144 GB)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -65,8 +61,7 @@ def _lvf(setting: Setting) -> Decide:
 
 
 def _released(setting: Setting) -> Decide:
-    budget_blocks = int(setting.hbm_blocks * RELEASED_BUDGET_SHARE)
-    return OldestFirst(budget_blocks, setting.dram_blocks)
+    return OldestFirst.published(setting.hbm_blocks, setting.dram_blocks)
 
 
 def _edf(setting: Setting) -> Decide:

@@ -6,7 +6,7 @@ cumulative since start, so a lost snapshot loses nothing; only the lists of `Ttf
 `FinishSample` are per step.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -92,7 +92,15 @@ class EngineSnapshot:
 
     def to_dict(self) -> dict[str, Any]:
         """Return builtins only (dicts, lists, numbers, strings): msgpack and JSON can carry it."""
-        return asdict(self)
+        data = _plain(self)  # once a step: dataclasses.asdict takes eight times as long
+        for part in ("hbm", "dram", "out", "into"):
+            data[part] = _plain(data[part])
+        data["link"] = None if self.link is None else _plain(self.link)
+        data["max_lag_s"] = dict(self.max_lag_s)
+        data["class_shares"] = dict(self.class_shares)
+        data["ttft_samples"] = tuple(_plain(sample) for sample in self.ttft_samples)
+        data["finish_samples"] = tuple(_plain(sample) for sample in self.finish_samples)
+        return data
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "EngineSnapshot":
@@ -109,3 +117,8 @@ class EngineSnapshot:
             FinishSample(**sample) for sample in fields["finish_samples"]
         )
         return cls(**fields)
+
+
+def _plain(part: Any) -> dict[str, Any]:
+    """One dataclass's fields by name, as they are."""
+    return {name: getattr(part, name) for name in part.__slots__}

@@ -9,31 +9,35 @@ behaviour. Here a request waits since its arrival, or since its last token.
 from dataclasses import dataclass
 
 from superinfer_runtime.policy.candidate import Candidate
-from superinfer_runtime.policy.rotasched import Decision, Iteration
+from superinfer_runtime.policy.rotasched import Decision, Iteration, is_contended
 
 DRAM_FULL = 0.95
 """No rotation beyond this share of DRAM in use."""
 DRAM_NEARLY_FULL = 0.90
 """New requests come last beyond it."""
+WATERMARK_SHARE = 0.16
+"""Of HBM's blocks: the watermark that it was published with, 2,400 blocks, on the machine that it
+was published for (Qwen2.5-32B on 144 GB)."""
 
 
 @dataclass(frozen=True, slots=True)
 class OldestFirst:
-    """``budget_blocks``: the watermark; the release asks its user to set it, and ran with 2,400."""
+    """``budget_blocks``: the watermark, which the release asks its user to set."""
 
     budget_blocks: int
     dram_blocks: int
 
+    @classmethod
+    def published(cls, hbm_blocks: int, dram_blocks: int) -> "OldestFirst":
+        """With the published watermark, on a machine of this size."""
+        return cls(int(hbm_blocks * WATERMARK_SHARE), dram_blocks)
+
     def __call__(self, iteration: Iteration) -> Decision:
         """Return the admissions and rotations of one iteration."""
+        if not is_contended(iteration):
+            return Decision(False, admit=list(iteration.waiting), rotate_in=list(iteration.rotary))
         available = iteration.free_blocks - iteration.growth_blocks
         queue = [*iteration.waiting, *iteration.rotary]
-        if (
-            available >= sum(candidate.blocks for candidate in queue)
-            and available >= 0
-            and iteration.free_seats >= len(queue)
-        ):
-            return Decision(False, admit=list(iteration.waiting), rotate_in=list(iteration.rotary))
         used_share = 1.0 - iteration.free_dram_blocks / max(self.dram_blocks, 1)
         is_rotary = set(map(id, iteration.rotary))
         queue.sort(
