@@ -13,7 +13,6 @@ from superinfer_runtime.sim.deployment import Deployment
 from superinfer_runtime.sim.evaluation.case import Case, run_case
 from superinfer_runtime.sim.evaluation.setup import Setup
 from superinfer_runtime.sim.machine.hardware import GIB
-from superinfer_runtime.sim.machine.link import LinkSpec
 
 RATES = {
     "short-chat": 22.0,
@@ -52,19 +51,10 @@ def variations(base: Deployment) -> Iterator[Variation]:
             knobs = base.knobs.model_copy(update={name: value})
             yield Variation(name, value, replace(base, knobs=knobs))
     for share in LINK_SHARES:
-        hardware = replace(base.hardware, link=scaled(base.hardware.link, share))
+        hardware = replace(base.hardware, link=base.hardware.link.times(share))
         yield Variation("link bandwidth", share, replace(base, hardware=hardware))
     for gib in DRAM_GIB:
         yield Variation("DRAM, GiB", gib, replace(base, dram_kv_bytes=gib * GIB))
-
-
-def scaled(link: LinkSpec, share: float) -> LinkSpec:
-    return replace(
-        link,
-        out_bytes_per_s=share * link.out_bytes_per_s,
-        in_bytes_per_s=share * link.in_bytes_per_s,
-        duplex_bytes_per_s=share * link.duplex_bytes_per_s,
-    )
 
 
 def sensitivity(

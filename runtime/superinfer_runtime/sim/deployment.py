@@ -58,7 +58,8 @@ class Deployment:
     @property
     def dram_blocks(self) -> int:
         if self.dram_kv_bytes is None:
-            return int(KV_SHARE_OF_DRAM * self.hardware.dram_bytes) // self.block_bytes
+            dram_bytes = KV_SHARE_OF_DRAM * self.hardware.dram_bytes * self.tensor_parallel
+            return int(dram_bytes) // self.block_bytes
         return self.dram_kv_bytes // self.block_bytes
 
     @property

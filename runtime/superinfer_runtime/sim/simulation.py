@@ -134,8 +134,9 @@ class _Simulation:
         if policy.make is None:
             return Replica(StockScheduler(limits, geometry.num_blocks), costs, keep_steps=timeline)
         clock = VirtualClock()
-        link = deployment.hardware.link
-        layers = deployment.model.num_layers
+        # Every GPU copies its share of each layer, over a link of its own.
+        link = deployment.hardware.link.times(deployment.tensor_parallel)
+        segments = deployment.model.num_layers * deployment.tensor_parallel
         return Replica(
             RotatingScheduler(
                 limits,
@@ -150,7 +151,7 @@ class _Simulation:
             costs,
             clock,
             SimulatedCopyEngine(
-                KvLayout((geometry.block_bytes // layers,) * layers),
+                KvLayout((geometry.block_bytes // segments,) * segments),
                 link,
                 geometry.slots_per_slab,
                 clock,

@@ -6,9 +6,10 @@ few SMs pack whole blocks first, so that the share does not.
 """
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import log
+from typing import Self
 
 
 class CopyPath(StrEnum):
@@ -47,6 +48,16 @@ class LinkSpec:
     """Pinning a slab."""
     decode_slowdown: float
     """How much longer a decode step takes while both directions are busy: 0.1 is a tenth."""
+
+    def times(self, factor: float) -> Self:
+        """Return the link with its rates multiplied: that of so many GPUs side by side, say."""
+        return replace(
+            self,
+            out_bytes_per_s=factor * self.out_bytes_per_s,
+            in_bytes_per_s=factor * self.in_bytes_per_s,
+            duplex_bytes_per_s=factor * self.duplex_bytes_per_s,
+            pin_s_per_byte=self.pin_s_per_byte / factor,
+        )
 
     def path(self, segment_bytes: int) -> CopyPath:
         """Return the way that calibration chooses for blocks cut into such segments."""
