@@ -345,20 +345,22 @@ def test_closing_forgets_everything() -> None:
     assert bench.engine.slabs == []
 
 
+def busy_s_of_a_job(layout: KvLayout, link: LinkSpec) -> float:
+    now_s = 0.0
+    engine = SimulatedCopyEngine(layout, link, 64, lambda: now_s)
+    engine.add_slab(0)
+    now_s = 60.0
+    engine.poll()
+    engine.submit(CopyJob(1, True, tuple(Copy(2 * n, n) for n in range(32))))
+    now_s = 120.0
+    (result,) = engine.poll().results
+    assert result.error is None
+    return result.busy_s
+
+
 def test_two_gpus_side_by_side_copy_a_block_as_fast_as_one_copies_half_of_it() -> None:
-    """Each GPU has its share of every layer, in segments half as large, and a link of its own."""
-    half = KvLayout((16 << 10,) * 8)
-    whole = KvLayout((16 << 10,) * 16)
-    took_s = []
-    for layout, link in ((half, hardware("h200").link), (whole, hardware("h200").link.times(2))):
-        now_s = 0.0
-        engine = SimulatedCopyEngine(layout, link, 64, lambda: now_s)
-        engine.add_slab(0)
-        now_s = 60.0
-        engine.poll()
-        engine.submit(CopyJob(1, True, tuple(Copy(2 * n, n) for n in range(32))))
-        now_s = 120.0
-        (result,) = engine.poll().results
-        assert result.error is None
-        took_s.append(result.busy_s)
-    assert took_s[0] == pytest.approx(took_s[1])
+    """Each has its share of every layer and a link of its own."""
+    link = hardware("h200").link
+    one = busy_s_of_a_job(KvLayout((16 << 10,) * 8), link)
+    both = busy_s_of_a_job(KvLayout((16 << 10,) * 16), link.times(2))
+    assert one == pytest.approx(both)

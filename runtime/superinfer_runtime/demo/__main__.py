@@ -24,9 +24,10 @@ from superinfer_runtime.bench.display import ProgressDisplay
 from superinfer_runtime.bench.report import Report
 from superinfer_runtime.bench.runner import run_load
 from superinfer_runtime.bench.workload import Workload
+from superinfer_runtime.demo.child_server import ServerFailed
 from superinfer_runtime.demo.result import Outcome
 from superinfer_runtime.demo.scenario import Scenario
-from superinfer_runtime.demo.service_process import DemoFailed, ServiceProcess, free_port
+from superinfer_runtime.demo.service_process import ServiceProcess, free_port
 from superinfer_runtime.tiny_model import ensure_tiny_model
 
 console = Console(stderr=True, highlight=False)
@@ -48,7 +49,7 @@ def main(
     model = ensure_tiny_model(num_layers=scenario.num_layers)
     try:
         outcome = _run(scenario, model, folder)
-    except DemoFailed as error:
+    except ServerFailed as error:
         console.print(f"error: {error}", markup=False)
         sys.exit(exit_codes.FAILURE)
     output.write_text(json.dumps(outcome.to_json(), indent=2) + "\n")
