@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from played_cluster import PlayedCluster
 from superinfer_contract.service import API_VERSION, KIND, SuperInferService
 from superinfer_operator.objects.platform import Platform, Tokens
 
@@ -31,3 +32,8 @@ def platform() -> Platform:
 @pytest.fixture
 def tokens() -> Tokens:
     return Tokens("admin", "otlp", "f00")
+
+
+@pytest.fixture
+def played(platform: Platform, tokens: Tokens) -> PlayedCluster:
+    return PlayedCluster(platform, tokens)

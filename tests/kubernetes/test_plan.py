@@ -14,7 +14,7 @@ from superinfer_operator.children import Children, is_ready
 from superinfer_operator.keeper import WATCHED_KINDS
 from superinfer_operator.kube.applied import UNWATCHED_FOR_S, Applied, key_of
 from superinfer_operator.objects.configuration import secret
-from superinfer_operator.objects.naming import CONFIG_ANNOTATION, MOVED_OFF_ANNOTATION
+from superinfer_operator.objects.naming import CONFIG_ANNOTATION
 from superinfer_operator.objects.platform import Platform, Tokens
 from superinfer_operator.plan import Plan, plan, replicas_to_write
 
@@ -40,22 +40,12 @@ def test_who_sets_the_replicas(
     assert replicas_to_write(service(**spec).spec, wished) == written
 
 
-@pytest.fixture
-def played(platform: Platform, tokens: Tokens) -> PlayedCluster:
-    return PlayedCluster(platform, tokens)
-
-
 def kinds(wanted: Plan) -> list[str]:
     return [obj["kind"] for obj in wanted.apply]
 
 
 def config_maps(played: PlayedCluster) -> list[str]:
     return [name for kind, name in played.objects if kind == "ConfigMap"]
-
-
-def budget(wanted: Plan) -> int:
-    (found,) = (obj for obj in wanted.apply if obj["kind"] == "PodDisruptionBudget")
-    return int(found["spec"]["maxUnavailable"])
 
 
 def test_a_second_look_applies_nothing(service: Service, played: PlayedCluster) -> None:
@@ -224,98 +214,6 @@ def test_whatever_happens_the_cluster_comes_to_what_the_spec_says(
         assert pod["spec"]["nodeName"] not in played.cordoned
 
 
-def test_a_lone_pod_is_moved_off_a_cordoned_node_once(
-    service: Service, played: PlayedCluster
-) -> None:
-    played.settle(service())
-    (old,) = played.live
-    assert budget(played.plan(service())) == 0
-
-    played.cordoned = {"n0"}
-    served = []
-    for _ in range(12):
-        played.settle(service(), rounds=1)
-        served.append(sum(map(is_ready, played.live.values())))
-    (moved,) = played.live.values()
-    applies = played.applies
-    played.cordoned = set()
-    played.settle(service())
-
-    assert min(served) == 1
-    assert moved["spec"]["nodeName"] == "n1"
-    assert moved["metadata"]["annotations"][MOVED_OFF_ANNOTATION] == old
-    assert played.applies == applies  # and it is not moved back
-
-
-def test_a_lone_pod_is_moved_again_from_the_next_node(
-    service: Service, played: PlayedCluster
-) -> None:
-    played.settle(service())
-    for node, left in (("n0", "n1"), ("n1", "n2")):
-        played.cordoned |= {node}
-        played.settle(service())
-        (pod,) = played.live.values()
-        assert pod["spec"]["nodeName"] == left
-
-
-def test_where_there_is_no_other_node_a_lone_pod_serves_on(
-    service: Service, played: PlayedCluster
-) -> None:
-    played.settle(service())
-    (old,) = played.live
-
-    played.cordoned = set(played.nodes)
-    played.settle(service())
-
-    assert is_ready(played.live[old])
-    assert len(played.live) == 2  # its successor waits for a node
-    played.cordoned = {"n0"}
-    played.settle(service())
-    (moved,) = played.live.values()
-    assert moved["spec"]["nodeName"] == "n1"
-
-
-def test_a_pod_that_ended_on_a_cordoned_node_is_not_moved(
-    service: Service, played: PlayedCluster
-) -> None:
-    played.settle(service())
-    (dead,) = played.live
-    played.cordoned = {"n0"}
-    played.pods[dead]["status"] = {"phase": "Failed"}
-    played.control()
-    played.run_pods()
-    played.run_pods()
-    before = set(played.live)
-
-    played.settle(service())
-
-    assert set(played.live) == before
-    assert dead in played.pods
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        {"replicas": 2},
-        {
-            "placement": {"shareGroup": "g"},
-            "kvCache": {"hbm": {"max": "2Gi"}},
-        },
-    ],
-)
-def test_pods_that_may_be_evicted_are_left_to_evictions(
-    service: Service, played: PlayedCluster, spec: dict[str, Any]
-) -> None:
-    played.settle(service(**spec))
-    before = set(played.live)
-
-    played.cordoned = {"n0"}
-    played.settle(service(**spec))
-
-    assert set(played.live) == before
-    assert budget(played.plan(service(**spec))) == 1
-
-
 def test_a_pod_of_the_old_revision_can_start_anew_while_the_new_one_does_not_come_up(
     service: Service, played: PlayedCluster
 ) -> None:
@@ -413,21 +311,6 @@ def test_an_external_scaler_is_never_written_over(service: Service, played: Play
     played.settle(external)
 
     assert len(played.live) == 3
-
-
-def test_the_lone_pod_of_an_external_scaler_is_kept_and_moved_too(
-    service: Service, played: PlayedCluster
-) -> None:
-    external = service(autoscaling={"scaler": "External"})
-    assert budget(plan(external, Children(), played.platform, played.tokens, None)) == 1
-    played.settle(external)
-    assert budget(played.plan(external)) == 0
-
-    played.cordoned = {"n0"}
-    played.settle(external)
-
-    (pod,) = played.live.values()
-    assert pod["spec"]["nodeName"] == "n1"
 
 
 def test_what_is_switched_off_is_deleted_and_what_the_cluster_lacks_is_not_applied(
