@@ -56,10 +56,10 @@ lint: setup  ## ruff and import layers
 types: setup  ## mypy, strict
 	$(BIN)/mypy
 
-bench: setup controlplane  ## policy decision time, step overhead beside stock vLLM, ledger rate, CPU rotation bandwidth, operator with 200 services
+bench: setup controlplane  ## decision time, scheduler step beside stock vLLM's, ledger, CPU rotation, operator with 200 services
 	PYTHONPATH=tests/testbed $(BIN)/python tools/bench/run.py --output out/bench.json
 
-simulate: setup  ## the paper's grid and the highest rates of four policies on virtual time, into out/simulate.*
+simulate: setup  ## on virtual time: the paper's grid, highest rates, stock vLLM side by side, sensitivity; into out/simulate.*
 	$(BIN)/python tools/simulate/run.py --output out/simulate.json
 
 validate: setup  ## simulated runs against real ones on this CPU, and against figures of an H200

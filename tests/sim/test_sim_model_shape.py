@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from superinfer_runtime.sim.machine.model_shape import ModelShape, known_model
+from superinfer_runtime.sim.machine.qwen2_config import SIZES, config_of_size
 from superinfer_runtime.tiny_model import ensure_tiny_model
 
 LLAMA: dict[str, Any] = {
@@ -140,3 +141,9 @@ def test_what_costs_differently_is_refused(change: dict[str, Any], message: str)
 def test_a_window_that_is_switched_off_does_no_harm() -> None:
     config = LLAMA | {"sliding_window": 131072, "use_sliding_window": False}
     assert ModelShape.from_config(config, "Llama-3.1-8B") == known_model("Llama-3.1-8B")
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_config_made_of_a_shape_reads_as_that_shape(size: str) -> None:
+    shape = known_model(SIZES[size])
+    assert ModelShape.from_config(config_of_size(size), shape.name) == shape

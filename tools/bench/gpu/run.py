@@ -14,40 +14,9 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from superinfer_runtime.sim.machine.qwen2_config import SIZES, config_of_size
 
 PARTS = ("links", "latency", "decode")
-SHAPES = {
-    "7b": {
-        "hidden_size": 3584,
-        "intermediate_size": 18944,
-        "num_hidden_layers": 28,
-        "num_attention_heads": 28,
-        "num_key_value_heads": 4,
-    },
-    "32b": {
-        "hidden_size": 5120,
-        "intermediate_size": 27648,
-        "num_hidden_layers": 64,
-        "num_attention_heads": 40,
-        "num_key_value_heads": 8,
-    },
-}
-"""Shapes of Qwen2.5-7B and Qwen2.5-32B; weights are random."""
-COMMON = {
-    "architectures": ["Qwen2ForCausalLM"],
-    "model_type": "qwen2",
-    "vocab_size": 152064,
-    "max_position_embeddings": 32768,
-    "rms_norm_eps": 1e-6,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0},
-    "tie_word_embeddings": False,
-    "dtype": "bfloat16",
-    "hidden_act": "silu",
-    "bos_token_id": None,
-    "eos_token_id": 2,
-    "use_sliding_window": False,
-    "initializer_range": 0.02,
-}
 LAYERS_32B, SEGMENT_BYTES_32B, BLOCK_TOKENS = 64, 64 << 10, 16
 """KV of the shape of Qwen2.5-32B: 16 tokens x 8 heads x 128 x (K and V) x 2 bytes a layer."""
 
@@ -57,7 +26,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("out/bench-gpu.json"))
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--tier", choices=("host", "peer"), default="host")
-    parser.add_argument("--model", choices=tuple(SHAPES), default="7b", help="shape for decode")
+    parser.add_argument("--model", choices=tuple(SIZES), default="7b", help="shape for decode")
     parser.add_argument("--block-size", type=int, default=16, help="tokens a block for decode")
     options = parser.parse_args()
     if not torch.cuda.is_available():
@@ -146,7 +115,7 @@ def decode(options: argparse.Namespace) -> list[dict[str, Any]]:
         *(Choice(CopyPath.STAGED, LinkShape(num_sms=sms)) for sms in (2, 8, 16)),
     ]
     with tempfile.TemporaryDirectory() as folder:
-        config = COMMON | SHAPES[options.model]
+        config = config_of_size(options.model)
         Path(folder, "config.json").write_text(json.dumps(config))
         model = {"model": folder, "load_format": "dummy", "dtype": "bfloat16", "seed": 0}
         rows = decode_interference(model | {"block_size": options.block_size}, choices)
