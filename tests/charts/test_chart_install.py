@@ -6,27 +6,19 @@ The operator's upgrades happen beside a service under load, which must not notic
 import asyncio
 import base64
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from cluster import OPERATOR, SIGNING_SECRET, Cluster, holds, light_service
 from helm import CHART, NAMESPACE, PROGRAMS, HelmFailed
 from helm_release import HelmRelease, kept_crd
-from kubelet.loop_thread import in_thread
 from steady_load import SteadyLoad
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 
 TEAM, NAME = "team", "chat"
 READY = holds("Ready", "Servable", "TelemetryAvailable")
-
-
-@pytest.fixture(scope="module")
-def bare_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster without the operator."""
-    with in_thread(Cluster.start(tmp_path_factory.mktemp("charts"))) as cluster:
-        yield cluster
 
 
 @pytest.fixture(params=PROGRAMS)
@@ -64,8 +56,10 @@ async def test_a_release_s_life(release: HelmRelease, team: str, older_chart: Pa
     url, key = await cluster.address(team, NAME), await signing_key(cluster)
 
     async with SteadyLoad.on(url, concurrency=2) as load:
-        await release.upgrade({"logLevel": "debug"})
+        await release.upgrade({"logLevel": "debug", "watchNamespaces": [team]})
         assert await operator_flag(cluster, "--log-level") == "debug"
+        assert await operator_flag(cluster, "--namespace") == team
+        assert not await operator_may(cluster, "create", "deployments", NAMESPACE)
         assert await cluster.get(NAMESPACE, "pdb", OPERATOR)
         assert await signing_key(cluster) == key
         await reconciled(cluster, team, replicas=2)
@@ -73,6 +67,7 @@ async def test_a_release_s_life(release: HelmRelease, team: str, older_chart: Pa
         await release.roll_back()
         assert await release.revision() == 3
         assert await operator_flag(cluster, "--log-level") == "info"
+        assert await operator_may(cluster, "create", "deployments", NAMESPACE)
         assert not await cluster.get(NAMESPACE, "pdb", OPERATOR)
         assert await signing_key(cluster) == key
         await reconciled(cluster, team, replicas=1)
@@ -122,6 +117,15 @@ async def operator_flag(cluster: Cluster, flag: str) -> str:
         if argument.startswith(f"{flag}=")
     )
     return str(value)
+
+
+async def operator_may(cluster: Cluster, verb: str, kind: str, namespace: str) -> bool:
+    """Whether RBAC lets the operator's ServiceAccount do that."""
+    user = f"--as=system:serviceaccount:{NAMESPACE}:{OPERATOR}"
+    asked = await asyncio.to_thread(
+        cluster.control_plane.run_kubectl, "-n", namespace, "auth", "can-i", verb, kind, user
+    )
+    return asked.stdout.strip() == "yes"
 
 
 async def gone(cluster: Cluster, team: str) -> None:

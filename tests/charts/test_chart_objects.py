@@ -106,7 +106,24 @@ def test_values_reach_the_operator(helm: Helm) -> None:
     ]
     assert container["env"][1]["name"] == "OTEL_EXPORTER_OTLP_ENDPOINT"
     names = {each["metadata"]["name"] for each in made}
-    assert names == {"blue", "blue-sa", "blue-signing", "blue-test", "extra", "superinfer-more"}
+    own = {"blue", "blue-cluster", "blue-sa", "blue-signing", "blue-test"}
+    assert names == own | {"extra", "superinfer-more"}
+
+
+def test_with_watched_namespaces_the_operator_may_write_there_only(helm: Helm) -> None:
+    made = helm.objects(CHART, EVERYTHING)
+
+    bound = [each for each in made if each["kind"] == "RoleBinding"]
+    assert [each["metadata"]["namespace"] for each in bound] == ["a", "b"]
+    assert {each["roleRef"]["name"] for each in bound} == {"blue"}
+    assert by_kind(made, "ClusterRoleBinding")["roleRef"]["name"] == "blue-cluster"
+    (everywhere,) = (
+        each
+        for each in made
+        if each["kind"] == "ClusterRole" and each["metadata"]["name"] == "blue-cluster"
+    )
+    verbs = {verb for rule in everywhere["rules"] for verb in rule["verbs"]}
+    assert verbs == {"get", "list", "watch"}
 
 
 def test_by_default_only_runtimes_reach_the_operator_and_nobody_its_metrics(helm: Helm) -> None:

@@ -56,10 +56,8 @@ class Helm:
         self, chart: Path = CHART, values: Mapping[str, Any] | None = None, *arguments: str
     ) -> str:
         """Return the chart's manifest with these values."""
-        return self(
-            *("template", RELEASE, chart, "--namespace", NAMESPACE, *arguments, "--values", "-"),
-            input=yaml.safe_dump(dict(values or {})),
-        )
+        given = ("--namespace", NAMESPACE, "--values", "-", *arguments)
+        return self("template", RELEASE, chart, *given, input=yaml.safe_dump(dict(values or {})))
 
     def objects(
         self, chart: Path = CHART, values: Mapping[str, Any] | None = None, *arguments: str

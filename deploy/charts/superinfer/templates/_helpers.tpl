@@ -8,6 +8,12 @@
 {{- .Values.serviceAccount.name | default (include "superinfer.name" .) -}}
 {{- end }}
 
+{{- define "superinfer.subjects" -}}
+- kind: ServiceAccount
+  name: {{ include "superinfer.serviceAccountName" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end }}
+
 {{- define "superinfer.signingSecretName" -}}
 {{- .Values.signingKey.existingSecret | default (printf "%s-signing" (include "superinfer.name" .)) -}}
 {{- end }}
