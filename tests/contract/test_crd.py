@@ -63,6 +63,7 @@ def problems(spec: dict[str, Any]) -> list[str]:
 
 def test_the_files_are_current(generate: ModuleType) -> None:
     assert generate.CRD_FILE.read_text() == generate.crd_yaml(), "run tools/crd/generate.py"
+    assert generate.CHART_FILE.read_text() == generate.chart_template(), "run tools/crd/generate.py"
     assert generate.REFERENCE_FILE.read_text() == generate.reference(), "run tools/crd/generate.py"
 
 

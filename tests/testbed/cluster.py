@@ -27,6 +27,7 @@ OPERATOR = "superinfer-operator"
 SIGNING_SECRET = "superinfer-operator-signing"
 LIGHT_RUNTIME = Path(__file__).with_name("light_runtime.py")
 POLL_S = 0.2
+LOG_TAIL_CHARS = 4000
 
 Object = dict[str, Any]
 
@@ -134,6 +135,11 @@ class Cluster:
                 if ready and "deletionTimestamp" not in pod["metadata"]:
                     return str(pod["metadata"]["name"])
             await asyncio.sleep(POLL_S)
+
+    def logs(self, namespace: str) -> str:
+        """Return the end of what pods there and the operator have printed."""
+        namespaces = (namespace, OPERATOR_NAMESPACE)
+        return "".join(self.kubelet.logs(each, "*")[-LOG_TAIL_CHARS:] for each in namespaces)
 
     async def address(self, namespace: str, service: str) -> str:
         """Return the URL of a Service by its ClusterIP."""

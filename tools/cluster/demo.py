@@ -113,7 +113,7 @@ async def story(cluster: Cluster, scenario: Scenario, model: Path, result: Resul
             for event in told
             if event["involvedObject"]["kind"] == "SuperInferService"
         }
-        await delete(cluster, result)
+        result.leftovers = await delete(cluster)
 
 
 async def overload_and_calm(
@@ -190,7 +190,8 @@ async def drain(cluster: Cluster, result: Result) -> None:
     say(f"drained; {load.answered} requests answered meanwhile, {len(load.failures)} failed")
 
 
-async def delete(cluster: Cluster, result: Result) -> None:
+async def delete(cluster: Cluster) -> list[str]:
+    """Delete the service; returns what is left of it."""
     await cluster.kubectl("-n", TEAM, "delete", "sis", NAME, "--timeout=120s")
     deadline_s = time.monotonic() + SETTLE_TIMEOUT_S
     while True:
@@ -198,7 +199,7 @@ async def delete(cluster: Cluster, result: Result) -> None:
         if not left or time.monotonic() > deadline_s:
             break
         await asyncio.sleep(1)
-    result.leftovers = [f"{each['kind']}/{each['metadata']['name']}" for each in left]
+    return [f"{each['kind']}/{each['metadata']['name']}" for each in left]
 
 
 @contextlib.asynccontextmanager
@@ -234,11 +235,7 @@ async def run(output: Path) -> int:
             try:
                 await story(cluster, scenario, model, result)
             except AssertionError as error:
-                logs = "".join(
-                    cluster.kubelet.logs(namespace, "*")[-4000:]
-                    for namespace in (TEAM, "superinfer-system")
-                )
-                print(f"error: {error}\n{logs}", file=sys.stderr)
+                print(f"error: {error}\n{cluster.logs(TEAM)}", file=sys.stderr)
                 return 1
             finally:
                 output.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Writes the CRD and its reference page from the models: python tools/crd/generate.py"""
+"""Writes the CRD, its chart and its reference page from the models: python tools/crd/generate.py"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,22 @@ from superinfer_operator.crd.definition import COLUMNS, NAME, definition, object
 
 ROOT = Path(__file__).parents[2]
 CRD_FILE = ROOT / "crds" / f"{GROUP}_{NAME.removesuffix(f'.{GROUP}')}.yaml"
+CHART_FILE = ROOT / "deploy" / "charts" / "superinfer-crds" / "templates" / f"{KIND.lower()}.yaml"
 REFERENCE_FILE = ROOT / "docs" / "reference" / f"{KIND.lower()}.md"
+HEAD = "# Generated from superinfer_contract by tools/crd/generate.py; a test compares.\n"
+METADATA = """\
+  labels:
+    app.kubernetes.io/name: {{ .Chart.Name }}
+    app.kubernetes.io/instance: {{ .Release.Name }}
+    app.kubernetes.io/part-of: superinfer
+    app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+    app.kubernetes.io/managed-by: {{ .Release.Service }}
+    helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
+  {{- if .Values.crds.keep }}
+  annotations:
+    helm.sh/resource-policy: keep
+  {{- end }}
+"""
 BOUNDS = {
     "minimum": (">=", ">", "exclusiveMinimum"),
     "maximum": ("<=", "<", "exclusiveMaximum"),
@@ -35,8 +50,18 @@ class _Plain(yaml.SafeDumper):
 
 def crd_yaml() -> str:
     """Return the CRD as YAML."""
-    head = "# Generated from superinfer_contract by tools/crd/generate.py; a test compares.\n"
-    return head + yaml.dump(definition(), Dumper=_Plain, sort_keys=False, width=100)
+    return HEAD + yaml.dump(definition(), Dumper=_Plain, sort_keys=False, width=100)
+
+
+def chart_template() -> str:
+    """Return the CRD as a template of its chart, with Helm's labels and what keeps it."""
+    top, braces = f"  name: {NAME}\n", "{{"
+    before, found, after = crd_yaml().partition(top)
+    if not found or braces in before + after:
+        raise ValueError(
+            "the CRD has no place for annotations, or text that Helm takes for its own"
+        )
+    return before + found + METADATA + after
 
 
 def reference() -> str:
@@ -161,6 +186,10 @@ def _columns() -> Iterator[tuple[str, ...]]:
 
 
 if __name__ == "__main__":
-    for path, text in ((CRD_FILE, crd_yaml()), (REFERENCE_FILE, reference())):
+    for path, text in (
+        (CRD_FILE, crd_yaml()),
+        (CHART_FILE, chart_template()),
+        (REFERENCE_FILE, reference()),
+    ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
