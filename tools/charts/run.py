@@ -22,7 +22,7 @@ from daemon_process import DaemonFailed
 from demo import NAME, START_TIMEOUT_S, TEAM, delete, say, service, watching
 from helm import CHARTS, Helm, HelmFailed, helm_programs
 from helm_release import HelmRelease
-from steady_load import SteadyLoad
+from steady_load import REQUEST_TIMEOUT_S, SteadyLoad
 from superinfer_runtime.demo.scenario import Scenario
 from superinfer_runtime.tiny_model import ensure_tiny_model
 
@@ -33,6 +33,7 @@ LOAD_PAUSE_S = 0.2
 BESIDE_UPGRADES_S = 5.0
 """Load before, between and after, so that nothing is missed at the edges."""
 ANSWER_POLL_S = 0.2
+CONNECT_TIMEOUT_S = 2.0
 
 
 @dataclass
@@ -107,7 +108,12 @@ async def first_answer(cluster: Cluster) -> str:
     Raises:
         TimeoutError: none was within `START_TIMEOUT_S`.
     """
-    async with asyncio.timeout(START_TIMEOUT_S), httpx.AsyncClient(trust_env=False) as client:
+    # An engine's first answer takes its time; that nobody listens is known at once.
+    timeout = httpx.Timeout(REQUEST_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+    async with (
+        asyncio.timeout(START_TIMEOUT_S),
+        httpx.AsyncClient(trust_env=False, timeout=timeout) as client,
+    ):
         await cluster.until(TEAM, "service", NAME, bool)
         url = await cluster.address(TEAM, NAME)
         while True:
