@@ -49,10 +49,10 @@ demo: setup  ## the main job: stock vLLM against RotaSched on this CPU, budgets 
 	$(BIN)/python -m superinfer_runtime.demo --output out/demo.json
 
 test: setup controlplane helm lint types  ## everything that CI runs
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2
 
 check: setup lint types  ## the loop to work in: all but what imports vLLM or starts servers
-	$(BIN)/pytest -n 2 --dist loadgroup -q -m "not e2e and not cluster and not slow" --ignore tests/engine --ignore tests/telemetry/test_telemetry_stat_logger.py
+	$(BIN)/pytest -n 2 -q -m "not e2e and not cluster and not slow" --ignore tests/engine --ignore tests/telemetry/test_telemetry_stat_logger.py
 
 lint: setup  ## ruff and import layers
 	$(BIN)/ruff format --check .

@@ -1,10 +1,12 @@
-"""For all tests: hypothesis without deadline, because cores are shared; the recorded traces."""
+"""For all tests: which run beside which, hypothesis without deadline, and the recorded traces."""
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 settings.register_profile("superinfer", deadline=None, derandomize=False)
 settings.load_profile("superinfer")
@@ -17,3 +19,18 @@ def traces_dir() -> Path:
     if not path.is_dir():
         pytest.skip(f"no workload traces at {path}: set SUPERINFER_TRACES to their folder")
     return path
+
+
+class OneClusterAtATime(LoadScopeScheduling):
+    """Control planes start in one worker only: two at once starve each other on two cores.
+
+    By folder, because pytest-xdist 3.8 puts ``xdist_group`` where pytest 9.2 no longer reads it.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "cluster" if nodeid.startswith(("tests/cluster/", "tests/charts/")) else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneClusterAtATime:
+    return OneClusterAtATime(config, log)

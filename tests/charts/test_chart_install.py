@@ -15,7 +15,7 @@ from helm import CHART, NAMESPACE, PROGRAMS, HelmFailed
 from helm_release import HelmRelease, kept_crd
 from steady_load import SteadyLoad
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.cluster
 
 TEAM, NAME = "team", "chat"
 READY = holds("Ready", "Servable", "TelemetryAvailable")

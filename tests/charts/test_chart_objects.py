@@ -9,7 +9,7 @@ import yaml
 from helm import CHART, CHARTS, CRDS_CHART, ROOT, Helm
 from kubernetes_rules import problems, restricted_violations
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("charts")]
+pytestmark = pytest.mark.cluster
 
 EVERYTHING = {
     "fullnameOverride": "blue",

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from helm import CHART, CRDS_CHART, Helm, HelmFailed
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("charts")]
+pytestmark = pytest.mark.cluster
 
 REFUSED = [
     ({"replicas": 2}, "replicas"),

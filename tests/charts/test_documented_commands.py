@@ -10,7 +10,7 @@ import pytest
 from cluster import Cluster
 from helm import NAMESPACE, ROOT
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.cluster
 
 COMMAND_WITHIN_S = 120.0
 

@@ -20,7 +20,7 @@ from control_plane import ControlPlane
 from control_plane_binaries import BUILD
 from daemon_process import DaemonFailed
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.cluster
 
 PARTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 NOTES = {

@@ -19,7 +19,7 @@ from superinfer_contract.service import API_VERSION, GROUP, KIND, ServiceSpec, S
 from superinfer_contract.validation import load_model
 from superinfer_operator.crd.definition import NAME, object_schema, walk
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).parents[2]
 CRD_FILE = ROOT / "crds" / "superinfer.dev_superinferservices.yaml"

@@ -16,7 +16,7 @@ from kubelet.loop_thread import in_thread
 from kubelet.node import Node
 from kubelet.worker_nodes import worker_nodes
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.cluster
 
 SLEEP = ("sh", "-c", "trap 'exit 0' TERM; while true; do sleep 0.1; done")
 LABELS = {"app": "kept"}

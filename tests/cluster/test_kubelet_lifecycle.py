@@ -7,7 +7,7 @@ import pytest
 from kubelet.cluster_objects import ClusterObjects, condition, container_status, is_ready, pod
 from kubelet.process_kubelet import ProcessKubelet
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.cluster
 
 
 SLEEP = ("sleep", "1000")

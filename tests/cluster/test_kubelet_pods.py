@@ -13,7 +13,7 @@ from kubelet.node import Node
 from kubelet.process_kubelet import ProcessKubelet
 from kubelet.worker_nodes import worker_nodes
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.cluster
 
 
 SLEEP = ("sleep", "1000")

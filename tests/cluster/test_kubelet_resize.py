@@ -16,7 +16,7 @@ from kubelet.process_kubelet import ProcessKubelet
 from kubelet.resize import ResizePolicy
 from kubelet.worker_nodes import worker_nodes
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from kubelet.cluster_objects import ClusterObjects, pod
 from kubelet.process_kubelet import ProcessKubelet
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.cluster
 
 
 SERVER = """

@@ -21,7 +21,7 @@ from cluster import (
 from kubelet.loop_thread import in_thread
 from steady_load import SteadyLoad
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.cluster
 
 READY = holds("Ready", "Servable", "TelemetryAvailable")
 MIB = 2**20

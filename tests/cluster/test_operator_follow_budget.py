@@ -12,7 +12,7 @@ from steady_load import SteadyLoad
 from superinfer_contract.service import SuperInferService
 from superinfer_operator.pod_memory import pod_memory_bytes
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.cluster
 
 MIB = 2**20
 

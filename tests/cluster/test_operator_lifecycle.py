@@ -9,7 +9,7 @@ import pytest
 from cluster import Cluster, condition, holds, light_service
 from steady_load import SteadyLoad
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.cluster
 
 READY = holds("Ready", "Servable")
 MIB = 2**20

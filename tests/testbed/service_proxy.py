@@ -67,9 +67,11 @@ class ServiceProxy:
                 try:
                     yield proxy
                 finally:
-                    for task in [*tasks, *proxy._connections]:
-                        task.cancel()
                     proxy._close_all()
+                    connections = list(proxy._connections)
+                    for task in [*tasks, *connections]:
+                        task.cancel()
+                    await asyncio.gather(*connections, return_exceptions=True)
         finally:
             claim.release()
             await api.close()
@@ -121,18 +123,17 @@ class ServiceProxy:
         for frontend in list(self._servers):
             self._close(frontend)
 
-    async def _accept(
+    def _accept(
         self, frontend: Frontend, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+        task = asyncio.create_task(self._forward(frontend, reader, writer))
         self._connections.add(task)
-        try:
-            await self._forward(frontend, reader, writer)
-        except asyncio.CancelledError:
-            writer.transport.abort()
-        finally:
+
+        def forget(_: asyncio.Task[None]) -> None:
             self._connections.discard(task)
+            writer.transport.abort()  # one that was cancelled before it began has closed nothing
+
+        task.add_done_callback(forget)
 
     async def _forward(
         self, frontend: Frontend, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -156,7 +157,8 @@ class ServiceProxy:
                 each.transport.abort()
         finally:
             for each in (writer, to_writer):
-                each.close()
+                each.close()  # both before the first wait, which may be cancelled
+            for each in (writer, to_writer):
                 with suppress(OSError):
                     await each.wait_closed()
 
