@@ -9,6 +9,8 @@ from itertools import pairwise
 
 from superinfer_runtime.bench.record import Failure, Served
 
+HUNG_UP = Failure("the client hung up, as planned")
+
 
 @dataclass(slots=True)
 class Answer:

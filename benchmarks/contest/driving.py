@@ -8,12 +8,13 @@ vLLM puts ``vllm_xargs``. Stock schedulers do not look at it.
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from contest.answer import Answer
+from contest.answer import HUNG_UP, Answer
 from contest.watch import EngineWatch
 from superinfer_runtime.bench.record import Failure, RequestRecord, Served
 from superinfer_runtime.bench.runner import Drive, drive_load
@@ -24,7 +25,7 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.exceptions import EngineGenerateError
 
 WARM_UP_REQUESTS, WARM_UP_PROMPT_TOKENS, WARM_UP_TOKENS = 64, 200, 16
-SETTLE_TIMEOUT_S = 120.0
+SETTLE_TIMEOUT_S = 180.0
 """Pinning our DRAM, at start, takes most of it on a machine whose memory grows as it is used."""
 
 
@@ -85,10 +86,14 @@ class LiveEngine:
         name: str,
         requests: Sequence[PlannedRequest],
         prompts: Sequence[list[int]],
+        hang_ups: Mapping[int, int],
         seconds: float,
         drain_s: float,
     ) -> Driven:
         """Send each request at its time; abort what is unfinished ``drain_s`` after ``seconds``.
+
+        Args:
+            hang_ups: by index: after how many tokens the client goes away, its answer unfinished.
 
         Raises:
             EngineDeadError: the engine died.
@@ -108,10 +113,15 @@ class LiveEngine:
             outcome: Served | Failure
             try:
                 params = sampling(request.output_tokens, request.slo_class.name)
-                async for output in self._engine.generate(
+                leaves_after = hang_ups.get(request.index, request.output_tokens)
+                outputs = self._engine.generate(
                     {"prompt_token_ids": prompt}, params, f"{name}-{request.index}"
-                ):
-                    answer.add(len(output.outputs[0].token_ids), now())
+                )
+                async with aclosing(outputs):  # vLLM aborts what nobody reads to its end
+                    async for output in outputs:
+                        answer.add(len(output.outputs[0].token_ids), now())
+                        if len(answer.arrivals_s) >= leaves_after < request.output_tokens:
+                            return RequestRecord(request, sent_s, now(), HUNG_UP)
                 outcome = answer.outcome(request.input_tokens, request.output_tokens)
             except (EngineGenerateError, ValueError) as error:
                 outcome = Failure(f"{type(error).__name__}: {error}")

@@ -21,7 +21,7 @@ from typing import Any
 import uvloop
 from contest.driving import LiveEngine
 from contest.engines import engine_arguments, kv_blocks, max_model_tokens
-from contest.loads import all_classes, load_named, planned, prompts
+from contest.loads import all_classes, hang_ups, load_named, planned, prompts
 from contest.models import shape_of, write_config
 from contest.rows import identity, measured
 from contest.setup import Job, Run
@@ -73,6 +73,7 @@ async def live(job: Job, model_folder: str, tell: Tell) -> None:
             "start_s": round(time.monotonic() - started_s, 1),
             "async_scheduling": bool(engine.vllm_config.scheduler_config.async_scheduling),
             "link_gb_per_s": watch.link_gb_per_s(),
+            "cards": os.environ.get("CUDA_VISIBLE_DEVICES", "all"),
         }
         tell("started", described)
         for run in job.runs:
@@ -97,7 +98,12 @@ async def one_run(job: Job, run: Run, live_engine: LiveEngine) -> dict[str, Any]
     ids = prompts(requests, run, setup.seed, live_engine.vocabulary)
     before = totals(live_engine.watch)
     driven = await live_engine.drive(
-        f"{run.workload}-{run.rate:g}", requests, ids, setup.seconds, setup.drain_s
+        f"{run.workload}-{run.rate:g}",
+        requests,
+        ids,
+        hang_ups(load, requests, setup.seed),
+        setup.seconds,
+        setup.drain_s,
     )
     await live_engine.settle()
     counted = {

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from contest.setup import Job
+from contest.setup import STEPS_FILE_VARIABLE, Job
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
 POLL_S = 0.2
@@ -47,7 +47,7 @@ def live_through(
             [sys.executable, "-m", module, str(order), str(events)],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=environment(),
+            env=environment() | {STEPS_FILE_VARIABLE: str(log.with_suffix(".steps.csv"))},
             start_new_session=True,
         )
         try:

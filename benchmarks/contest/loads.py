@@ -3,6 +3,9 @@
 A plan follows from workload, rate, seconds and seed alone. Its n-th request has the same class and
 lengths at every rate. Prompts are random token ids, different in each run of an engine's life, so
 that no prefix cache and no DRAM cache ever holds what is asked.
+
+*hang-ups* is short, with one client in five hanging up somewhere in its answer: what an engine must
+survive for long, rather than be fast at.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,9 +35,11 @@ class Load:
 
     classes: tuple[LoadClass, ...]
     lengths: Mapping[str, Trace]
+    hang_up_share: float = 0.0
+    """Of requests whose client goes away before its answer ends."""
 
 
-WORKLOADS = ("short", "reasoning", "sharegpt", "two-classes")
+WORKLOADS = ("short", "reasoning", "sharegpt", "two-classes", "hang-ups")
 
 
 def load_named(workload: str, traces: str | None) -> Load:
@@ -51,6 +56,7 @@ def load_named(workload: str, traces: str | None) -> Load:
     return {
         "short": Load(PAPER_MIX, {"default": SHORT_CHAT}),
         "reasoning": Load(PAPER_MIX, {"default": REASONING}),
+        "hang-ups": Load(PAPER_MIX, {"default": SHORT_CHAT}, hang_up_share=0.2),
         "two-classes": Load(CHAT_AND_BATCH, {"chat": SHORT_CHAT, "batch": SUMMARIES}),
     }[workload]
 
@@ -80,6 +86,16 @@ def planned(
             )
         )
     return tuple(sized)
+
+
+def hang_ups(load: Load, requests: Sequence[PlannedRequest], seed: int) -> dict[int, int]:
+    """By index of each request whose client goes away: after how many tokens it does."""
+    rng = Random(f"{seed}/hang-ups")
+    gone: dict[int, int] = {}
+    for request in requests:
+        if rng.random() < load.hang_up_share and request.output_tokens > 1:
+            gone[request.index] = rng.randrange(1, request.output_tokens)
+    return gone
 
 
 def prompts(

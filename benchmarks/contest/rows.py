@@ -2,13 +2,14 @@
 
 ``tbt_attainment`` goes by each request's mean time between tokens, ``gap_attainment`` by single
 gaps. A request that had not finished when the drain ended is ``unfinished``, not ``failed``; either
-counts against every attainment.
+counts against every attainment. Whose client hung up, as planned, is ``hung_up`` and not judged.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from contest.answer import HUNG_UP
 from contest.engines import block_size_of
 from contest.setup import Run, Setup
 from superinfer_runtime.bench.distribution import Distribution
@@ -50,11 +51,13 @@ def measured(
     Args:
         tokens_while_offered: those that arrived, of all requests, while load was offered.
     """
+    stayed = [record for record in drive.records if record.outcome != HUNG_UP]
+    hung_up = len(drive.records) - len(stayed)
     report = make_report(
-        drive.records,
+        stayed,
         classes,
         model="",
-        planned=planned,
+        planned=planned - hung_up,
         interrupted=drive.interrupted,
         duration_s=drive.duration_s,
     )
@@ -63,7 +66,8 @@ def measured(
         **_attainments(report.total),
         "tokens_per_s": round(report.total.output_tokens / drive.duration_s, 1),
         "tokens_per_s_while_offered": round(tokens_while_offered / seconds, 1),
-        **_counts(drive.records),
+        **_counts(stayed),
+        "hung_up": hung_up,
         "input_tokens": report.total.input_tokens,
         "output_tokens": report.total.output_tokens,
         "duration_s": round(drive.duration_s, 3),

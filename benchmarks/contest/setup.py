@@ -10,6 +10,8 @@ from typing import Any
 ENGINES = ("stock", "stock-offload", "released", "rotasched")
 MAX_MODEL_TOKENS = 16_384
 """Longest request; half of it at most is prompt."""
+STEPS_FILE_VARIABLE = "CONTEST_STEPS"
+"""Environment variable: where a scheduler with a watch writes its steps."""
 
 
 @dataclass(frozen=True, slots=True)

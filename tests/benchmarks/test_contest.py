@@ -6,15 +6,16 @@ The engine's process is played by a stand-in that writes the same events.
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import head_to_head
 import pytest
-from contest.answer import Answer
+from contest.answer import HUNG_UP, Answer
 from contest.engines import engine_arguments, kv_blocks
 from contest.lives import LifeFailed, live_through
-from contest.loads import all_classes, load_named, planned, prompts
+from contest.loads import all_classes, hang_ups, load_named, planned, prompts
 from contest.models import shape_of
 from contest.record import Record, max_rates
 from contest.rows import identity, measured
@@ -139,6 +140,26 @@ def test_failed_and_unfinished_count_apart_and_both_against_attainment() -> None
     assert found["tokens_per_s_while_offered"] == 2.5
 
 
+def test_who_hangs_up_is_counted_and_not_judged() -> None:
+    load = load_named("hang-ups", None)
+    requests = planned(load, Run("hang-ups", 5.0), SETUP, 1 << 20)
+    gone = hang_ups(load, requests, seed=3)
+    assert gone == hang_ups(load, requests, seed=3)
+    assert 0.1 < len(gone) / len(requests) < 0.3
+    assert all(1 <= after < requests[index].output_tokens for index, after in gone.items())
+    assert hang_ups(load_named("short", None), requests, seed=3) == {}
+
+    served = Served(requests[0].arrival_s + 1.0, 0.05, (0.05,), 10, 2)
+    outcomes: list[Served | Failure] = [served, HUNG_UP]
+    records = tuple(
+        RequestRecord(request, request.arrival_s, 9.0, outcome)
+        for request, outcome in zip(requests[:2], outcomes, strict=True)
+    )
+    found = measured(Drive(records, 10.0, False), PAPER_MIX, 2, tokens_while_offered=2, seconds=2.0)
+    assert (found["requests"], found["hung_up"], found["failed"]) == (1, 1, 0)
+    assert found["joint_attainment"] == 1.0
+
+
 def test_the_max_rate_is_the_last_before_the_first_miss() -> None:
     rows = [row(rate=rate, joint=joint) for rate, joint in ((4, 1.0), (8, 0.9), (16, 0.95))]
     rows += [row(rate=12, joint=0.89), row("rotasched", 4, 0.85), row("rotasched", 8, 1.0)]
@@ -166,6 +187,22 @@ def test_a_record_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert "| short/host | 4 |" in markdown(written)
     with pytest.raises(ValueError, match="recorded on NVIDIA H200"):
         Record(path, "NVIDIA H100", "python three")
+
+
+def test_contests_at_once_share_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    records = [Record(path, "NVIDIA H200", f"python {number}") for number in range(4)]
+
+    def write(number: int) -> None:
+        for rate in range(1, 9):
+            records[number].add(row(ENGINES[number], rate=rate))
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(write, range(4)))
+    written = json.loads(path.read_text())
+    assert len(written["runs"]) == 32
+    assert set(written["commands"]) == {f"python {number}" for number in range(4)}
+    assert all(record.has(identity("rotasched", SETUP, Run("short", 8))) for record in records)
 
 
 def test_a_failing_engine_is_an_error_and_not_a_row(tmp_path: Path) -> None:
