@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import (
     MetricsServiceServicer,
     add_MetricsServiceServicer_to_server,
 )
+from superinfer_contract.tls import TlsFiles
 
 from superinfer_operator.telemetry.ingest import (
     MAX_BODY_BYTES,
@@ -23,7 +24,7 @@ from superinfer_operator.telemetry.ingest import (
     Intake,
     Transport,
 )
-from superinfer_operator.telemetry.tls import TlsFiles, grpc_credentials
+from superinfer_operator.telemetry.tls import grpc_credentials
 
 STOP_TIMEOUT_S = 2
 

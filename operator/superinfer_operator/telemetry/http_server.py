@@ -12,8 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
-
-from superinfer_operator.telemetry.tls import TlsFiles, http_context
+from superinfer_contract.tls import TlsFiles, server_context
 
 STOP_TIMEOUT_S = 2
 KEEP_ALIVE_S = 75  # longer than senders pause, so that no report meets a closing connection
@@ -51,7 +50,7 @@ async def serving_app(
         ConfigError: the files of ``tls`` cannot be used.
     """
     with contextlib.closing(listener):
-        context = None if tls is None else http_context(tls)
+        context = None if tls is None else server_context(tls)
         config = uvicorn.Config(
             app,
             log_config=None,

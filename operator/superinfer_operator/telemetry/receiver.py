@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from superinfer_contract.tls import TlsFiles
 
 from superinfer_operator.telemetry.http_server import serving_app
 from superinfer_operator.telemetry.ingest import (
@@ -27,7 +28,6 @@ from superinfer_operator.telemetry.ingest import (
     parse,
     unpack,
 )
-from superinfer_operator.telemetry.tls import TlsFiles
 
 PATH = "/v1/metrics"
 PROTOBUF = "application/x-protobuf"
