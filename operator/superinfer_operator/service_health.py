@@ -60,6 +60,9 @@ def _slo(spec: ServiceSpec, turn: Turn) -> Condition:
 
 def _budget(turn: Turn) -> Condition:
     kind = ConditionType.KV_BUDGET_RESIZED
+    for view in turn.views:
+        if view.distrust:
+            return Condition(kind, False, view.distrust, f"{view.name}: {view.trouble}")
     for tier in Tier:
         rest = turn.resting.get(LEVER[tier])
         if rest is not None:

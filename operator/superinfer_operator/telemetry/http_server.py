@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from superinfer_contract.tls import TlsFiles, server_context
 
 STOP_TIMEOUT_S = 2
+MAX_HEAD_BYTES = 64 * 1024
 KEEP_ALIVE_S = 75  # longer than senders pause, so that no report meets a closing connection
 
 
@@ -57,6 +58,9 @@ async def serving_app(
             access_log=False,
             lifespan="off",
             ws="none",
+            # The parser that bounds request heads; here nobody counts its microseconds.
+            http="h11",
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=STOP_TIMEOUT_S,
             ssl_context_factory=None if context is None else lambda *_: context,

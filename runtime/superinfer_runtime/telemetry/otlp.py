@@ -71,7 +71,7 @@ def _exporter(config: TelemetryConfig, environment: Mapping[str, str]) -> Metric
         headers["authorization"] = f"Bearer {token.decode()}"
     # Without any, None: the exporter reads the standard variables by itself.
     if protocol == _GRPC:
-        from grpc import ssl_channel_credentials
+        from grpc import ssl_channel_credentials  # type: ignore[import-untyped]
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (
             OTLPMetricExporter as GrpcExporter,
         )
