@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from certificates import replace
+from mounted_file import replace
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
