@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE := 1
 export VLLM_NO_USAGE_STATS := 1
 export VLLM_HOST_IP := 127.0.0.1
 
-.PHONY: help setup setup-gpu controlplane helm demo cluster charts test check lint types bench simulate validate bench-gpu record-gpu check-gpu lock clean
+.PHONY: help setup setup-gpu controlplane helm demo cluster charts test check lint types bench simulate validate bench-gpu record-gpu check-gpu audit lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -80,12 +80,22 @@ record-gpu: setup-gpu  ## bench and parity of two GPUs, recorded in benchmarks/r
 check-gpu: setup-gpu  ## parity, leaks, faults and live resizes on this machine's GPU
 	$(GPU_BIN)/python tests/gpu/gpu_checks.py --json out/check-gpu.json
 
-lock: setup  ## remake requirements/*.lock from cpu.in and gpu.in
+audit: setup .venv-audit/.installed  ## pins, hashes, closure, licences; known vulnerabilities where a service answers
+	$(BIN)/python tools/audit/run.py --pip-audit .venv-audit/bin/pip-audit --output out/audit.json
+
+.venv-audit/.installed: requirements/audit.lock .venv/.installed
+	$(BIN)/uv venv --quiet --clear .venv-audit
+	$(BIN)/uv pip install --python .venv-audit/bin/python --quiet --no-deps --require-hashes -r requirements/audit.lock
+	@touch $@
+
+lock: setup  ## remake requirements/*.lock from their *.in
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate requirements/gpu.in -o requirements/gpu.lock
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --override requirements/overrides.txt --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate requirements/cpu.in -o requirements/cpu.lock
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate requirements/audit.in -o requirements/audit.lock
 	awk '/^uv==/{on=1} on{print; if ($$0 !~ /\\$$/) exit}' requirements/cpu.lock > requirements/bootstrap.lock
 
 clean:  ## remove what was made here; the download cache stays
-	rm -rf .venv .venv-gpu out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-gpu .venv-audit out .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -48,7 +48,8 @@ class Authorities:
 
 def _read(ca_file: Path | None) -> tuple[ssl.SSLContext, str | None]:
     try:
-        pem = None if ca_file is None else ca_file.read_text()
+        # Empty data would mean the system's authorities.
+        pem = None if ca_file is None else ca_file.read_text() or " "
         return ssl.create_default_context(cadata=pem), pem
     except (OSError, ValueError) as error:  # an SSLError is an OSError
         raise ConfigError(
