@@ -57,7 +57,7 @@ class _Metrics(MetricsServiceServicer):
             await context.abort(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 TOO_MUCH,
-                [("grpc-status-details-bin", _come_again(wait_s))],
+                (("grpc-status-details-bin", _come_again(wait_s)),),
             )
         return self._intake.take(request, identity, Transport.GRPC)
 
