@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE := 1
 export VLLM_NO_USAGE_STATS := 1
 export VLLM_HOST_IP := 127.0.0.1
 
-.PHONY: help setup setup-gpu controlplane helm demo cluster charts test check lint types bench simulate validate bench-gpu record-gpu check-gpu audit lock clean
+.PHONY: help setup setup-gpu controlplane helm demo cluster charts test check lint types bench bench-limits simulate validate bench-gpu record-gpu check-gpu audit lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -64,6 +64,9 @@ types: setup  ## mypy, strict
 
 bench: setup controlplane  ## decision time, scheduler step beside stock vLLM's, ledger, CPU rotation, operator with 200 services
 	PYTHONPATH=tests/testbed $(BIN)/python tools/bench/run.py --output out/bench.json
+
+bench-limits: setup  ## 10,000 telemetry series at the operator, 1,000 clients at a runtime
+	PYTHONPATH=tests/testbed $(BIN)/python tools/bench/limits.py --output out/bench-limits.json
 
 simulate: setup  ## on virtual time: the paper's grid, highest rates, stock vLLM side by side, sensitivity; into out/simulate.*
 	$(BIN)/python tools/simulate/run.py --output out/simulate.json
