@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -17,6 +18,11 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceResponse,
 )
 from otlp_requests import REQUESTS, mutated
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from superinfer_operator.self_telemetry import OperatorMetrics
 from superinfer_operator.telemetry.authentication import service_tokens
 from superinfer_operator.telemetry.ingest import Intake, Transport
 from superinfer_operator.telemetry.points import Point, Source
@@ -79,7 +85,7 @@ ENCODINGS = st.sampled_from([None, "gzip", "identity", "br", "GZIP", ""])
 TYPES = st.sampled_from([PROTOBUF, PROTOBUF, PROTOBUF, "application/json", ""])
 
 
-@settings(max_examples=400)
+@settings(max_examples=300)
 @given(body=PACKED, encoding=ENCODINGS, kind=TYPES, token=st.sampled_from([*TOKENS, "wrong", "é"]))
 def test_any_body_gets_a_clear_answer(
     receiver: Receiver, body: bytes, encoding: str | None, kind: str, token: str
@@ -97,6 +103,60 @@ def test_any_body_gets_a_clear_answer(
     else:
         assert Status.FromString(answer.content).message
     receiver.operator.check()
+
+
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "PURGE"]
+PATHS = st.sampled_from(["/healthz", "/metrics", PATH, "/", "//metrics", "/healthz/"]) | st.text(
+    max_size=20
+).map(lambda text: "/" + quote(text, safe="/?&=.;"))
+HEADERS = st.dictionaries(
+    st.from_regex(r"[A-Za-z-]{1,12}", fullmatch=True).filter(
+        lambda name: name.lower() not in ("content-length", "transfer-encoding", "host", "expect")
+    ),
+    # The client itself refuses to send control characters.
+    st.lists(st.integers(33, 126) | st.integers(128, 255), max_size=20).map(bytes),
+    max_size=5,
+)
+
+
+@pytest.fixture(scope="module")
+def operators() -> Iterator[list[httpx.Client]]:
+    """Both HTTP faces of the operator: the receiver, and health with metrics."""
+    metrics = OperatorMetrics.create({})
+
+    async def healthy(_: Request) -> Response:
+        return Response()
+
+    face = Starlette(routes=[Route("/healthz", healthy), metrics.metrics_route()])
+    with (
+        serving(app(Operator().intake)) as telemetry,
+        serving(face) as health,
+        httpx.Client(base_url=telemetry, trust_env=False) as first,
+        httpx.Client(base_url=health, trust_env=False) as second,
+    ):
+        yield [first, second]
+    metrics.shutdown()
+
+
+@settings(max_examples=150)
+@given(
+    face=st.integers(0, 1),
+    method=st.sampled_from(METHODS),
+    path=PATHS,
+    headers=HEADERS,
+    body=st.binary(max_size=20),
+)
+def test_any_request_is_answered_without_a_server_error(
+    operators: list[httpx.Client],
+    face: int,
+    method: str,
+    path: str,
+    headers: dict[str, bytes],
+    body: bytes,
+) -> None:
+    sent = {name.encode(): value for name, value in headers.items()}
+    answer = operators[face].request(method, path, headers=sent, content=body)
+    assert answer.status_code < 500
 
 
 @settings(max_examples=200)
