@@ -33,7 +33,7 @@ INSTANCE_ID = "service.instance.id"
 
 MAX_ATTRIBUTES = 16
 MAX_ATTRIBUTE_CHARS = 256
-MAX_ATTRIBUTES_CHARS = 1024  # of all of a point's
+MAX_ATTRIBUTES_CHARS = 512  # of all of a point's
 MAX_COUNT = 2**63  # finite sums stay finite
 
 _KINDS = {metric.name: metric.kind for metric in ALL if metric.kind is not Kind.HISTOGRAM}

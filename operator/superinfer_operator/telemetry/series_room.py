@@ -2,9 +2,9 @@
 
 from superinfer_operator.telemetry.rejection import Reason
 
-MAX_SERIES_OF_A_SERVICE = 65_536
-MAX_SERIES = 200_000
-"""Of all services. One with a full window takes some 2 KiB, and the chart gives 512 MiB."""
+MAX_SERIES_OF_A_SERVICE = 32_768
+MAX_SERIES = 131_072
+"""Of all services. One with a full window takes 2 KiB, and the chart gives the operator 512 MiB."""
 
 
 class SeriesRoom:
