@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE := 1
 export VLLM_NO_USAGE_STATS := 1
 export VLLM_HOST_IP := 127.0.0.1
 
-.PHONY: help setup setup-gpu controlplane helm demo cluster charts test check lint types bench simulate validate bench-gpu record-gpu check-gpu lock clean
+.PHONY: help setup setup-gpu controlplane helm demo cluster charts test check lint types bench bench-limits simulate validate bench-gpu record-gpu check-gpu audit lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -65,6 +65,9 @@ types: setup  ## mypy, strict
 bench: setup controlplane  ## decision time, scheduler step beside stock vLLM's, ledger, CPU rotation, operator with 200 services
 	PYTHONPATH=tests/testbed $(BIN)/python tools/bench/run.py --output out/bench.json
 
+bench-limits: setup  ## 10,000 telemetry series at the operator, 1,000 clients at a runtime
+	PYTHONPATH=tests/testbed $(BIN)/python tools/bench/limits.py --output out/bench-limits.json
+
 simulate: setup  ## on virtual time: the paper's grid, highest rates, stock vLLM side by side, sensitivity; into out/simulate.*
 	$(BIN)/python tools/simulate/run.py --output out/simulate.json
 
@@ -80,12 +83,22 @@ record-gpu: setup-gpu  ## bench and parity of two GPUs, recorded in benchmarks/r
 check-gpu: setup-gpu  ## parity, leaks, faults and live resizes on this machine's GPU
 	$(GPU_BIN)/python tests/gpu/gpu_checks.py --json out/check-gpu.json
 
-lock: setup  ## remake requirements/*.lock from cpu.in and gpu.in
+audit: setup .venv-audit/.installed  ## pins, hashes, closure, licences; known vulnerabilities where a service answers
+	$(BIN)/python tools/audit/run.py --pip-audit .venv-audit/bin/pip-audit --output out/audit.json
+
+.venv-audit/.installed: requirements/audit.lock .venv/.installed
+	$(BIN)/uv venv --quiet --clear .venv-audit
+	$(BIN)/uv pip install --python .venv-audit/bin/python --quiet --no-deps --require-hashes -r requirements/audit.lock
+	@touch $@
+
+lock: setup  ## remake requirements/*.lock from their *.in
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate requirements/gpu.in -o requirements/gpu.lock
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --override requirements/overrides.txt --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate requirements/cpu.in -o requirements/cpu.lock
+	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate requirements/audit.in -o requirements/audit.lock
 	awk '/^uv==/{on=1} on{print; if ($$0 !~ /\\$$/) exit}' requirements/cpu.lock > requirements/bootstrap.lock
 
 clean:  ## remove what was made here; the download cache stays
-	rm -rf .venv .venv-gpu out .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-gpu .venv-audit out .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -13,6 +13,9 @@ from superinfer_contract.quantity import ByteQuantity
 from superinfer_contract.slo import SloClassList
 
 STRICT = ConfigDict(frozen=True, extra="forbid")
+MAX_BODY_BYTES = 128 * 2**20
+"""Room for images inside a chat."""
+MAX_CONCURRENT_REQUESTS = 4096
 
 
 class TierBudget(BaseModel):
@@ -89,8 +92,17 @@ class SchedulerKnobs(BaseModel):
     guard_tbt: bool = Field(default=True, description="cap prefill per step by the tightest TBT")
 
 
+class TlsConfig(BaseModel):
+    """PEM files of the server's certificate; renewed ones are taken up without a restart."""
+
+    model_config = STRICT
+
+    certificate: Path = Field(description="the certificate with its chain")
+    key: Path = Field(description="its key, without a password")
+
+
 class ServerConfig(BaseModel):
-    """Where the HTTP server listens and who may change budgets."""
+    """Where the HTTP server listens, who may do what there, and how much at a time."""
 
     model_config = STRICT
 
@@ -100,6 +112,20 @@ class ServerConfig(BaseModel):
         default=None, description="bearer token of /v1/kv/budget; without one, PATCH is refused"
     )
     admin_token_file: Path | None = None
+    api_key_file: Path | None = Field(
+        default=None,
+        description="keys of the OpenAI API, one a line, read again when the file changes; without "
+        "one, everybody who can connect may ask",
+    )
+    tls: TlsConfig | None = Field(default=None, description="plain HTTP when left out")
+    max_body: ByteQuantity = Field(
+        default=MAX_BODY_BYTES, gt=0, description="largest request body; a larger one is refused"
+    )
+    max_concurrent_requests: int = Field(
+        default=MAX_CONCURRENT_REQUESTS,
+        ge=1,
+        description="requests in flight, waiting ones included; those beyond are refused",
+    )
     drain_s: float = Field(default=30.0, ge=0, description="time for running requests at SIGTERM")
 
     @model_validator(mode="after")
@@ -118,6 +144,9 @@ class TelemetryConfig(BaseModel):
     otlp_headers: dict[str, SecretStr] = {}
     otlp_token_file: Path | None = Field(
         default=None, description="file with the bearer token that telemetry is sent with"
+    )
+    otlp_ca_file: Path | None = Field(
+        default=None, description="CAs that the receiver's certificate is checked against"
     )
     interval_s: float = Field(default=10.0, gt=0)
     resource: dict[str, str] = {}

@@ -10,7 +10,12 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from superinfer_contract.quantity import ByteQuantity
-from superinfer_contract.runtime_config import SchedulerKnobs, TierBudget
+from superinfer_contract.runtime_config import (
+    MAX_BODY_BYTES,
+    MAX_CONCURRENT_REQUESTS,
+    SchedulerKnobs,
+    TierBudget,
+)
 from superinfer_contract.service_pod import (
     AutoscalingSpec,
     ImageSpec,
@@ -18,6 +23,8 @@ from superinfer_contract.service_pod import (
     PlacementSpec,
     ResourcesSpec,
     RolloutSpec,
+    SecretKeyReference,
+    TlsSpec,
 )
 from superinfer_contract.service_style import STRICT
 from superinfer_contract.slo import CLASS_NAME_PATTERN, SloClassList
@@ -133,6 +140,21 @@ class ServerSpec(BaseModel):
     model_config = STRICT
 
     port: int = Field(default=8000, ge=1, le=65535, description="port of the OpenAI API")
+    api_key_secret_ref: SecretKeyReference | None = Field(
+        default=None,
+        description="keys that clients of the OpenAI API must have, one a line; rotated without a "
+        "restart. Left out: everybody who can connect may ask",
+    )
+    tls: TlsSpec | None = Field(default=None, description="plain HTTP when left out")
+    max_body: ByteQuantity = Field(
+        default=MAX_BODY_BYTES, gt=0, description="largest request body; a larger one is refused"
+    )
+    max_concurrent_requests: int = Field(
+        default=MAX_CONCURRENT_REQUESTS,
+        ge=1,
+        le=1_000_000,
+        description="requests in flight in a pod, waiting ones included; those beyond are refused",
+    )
     drain_s: float = Field(
         default=30.0, ge=0, description="time for running requests when a pod stops"
     )

@@ -24,6 +24,29 @@ class LocalReference(BaseModel):
     name: str = Field(min_length=1, max_length=253, description="name of the object")
 
 
+class SecretKeyReference(LocalReference):
+    """One entry of a Secret in the service's own namespace."""
+
+    key: str = Field(
+        default="api-keys",
+        pattern=r"^[-._a-zA-Z0-9]{1,253}$",
+        description="entry of the Secret",
+    )
+
+
+class TlsSpec(BaseModel):
+    """The certificate of the service's pods, for the host name ``<name>.<namespace>.svc``."""
+
+    model_config = STRICT
+
+    secret_name: str = Field(
+        min_length=1,
+        max_length=253,
+        description="Secret of type kubernetes.io/tls in the service's namespace, such as "
+        "cert-manager writes; renewed ones are taken up without a restart",
+    )
+
+
 class ResourcesSpec(BaseModel):
     """What a pod reserves. The memory of the DRAM tier comes on top, from ``kvCache.dram``."""
 

@@ -45,6 +45,11 @@ def load_mapping(path: Path) -> dict[str, Any]:
         where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "cannot be parsed"
         raise ConfigError(f"{path}{where}: not valid YAML: {problem}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: cannot be parsed: it is nested too deep") from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # What YAML's tags raise for values that do not fit them: a 13th month, !!int x.
+        raise ConfigError(f"{path}: cannot be parsed: {error}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: the top level must be a mapping, not {type(data).__name__}")
     return data

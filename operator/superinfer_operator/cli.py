@@ -14,6 +14,7 @@ from rich.console import Console
 from superinfer_contract import exit_codes
 from superinfer_contract.machine import memory_limit_bytes
 from superinfer_contract.service import SuperInferService
+from superinfer_contract.tls import TlsFiles
 from superinfer_contract.validation import ConfigError, load_model
 
 from superinfer_operator.events import EventLog
@@ -49,6 +50,9 @@ def up(
     otlp_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the telemetry receiver; 0: any free one.")
     ] = 0,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="File with the keys of the OpenAI API, one a line.")
+    ] = None,
     start_timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds for the runtime to get ready.")
     ] = 1800.0,
@@ -56,11 +60,12 @@ def up(
 ) -> None:
     """Run one service on this machine and keep its KV budgets where its objectives need them."""
     service = load_model(SuperInferService, file)
-    check_runs_here(service, memory_limit_bytes())
+    check_runs_here(service, memory_limit_bytes(), api_key_file)
     options = Options(
         port=port or service.spec.server.port,
         host=host,
         otlp_port=otlp_port,
+        api_key_file=None if api_key_file is None else api_key_file.absolute(),
         command=shlex.split(runtime_command) if runtime_command else RUNTIME_COMMAND,
         start_timeout_s=start_timeout,
         turn_s=min(1.0, service.spec.telemetry.interval_s),
@@ -100,6 +105,18 @@ def run(
         str | None,
         typer.Option(help="Where pods send telemetry; the operator's own Service if left out."),
     ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(help="Certificate of the telemetry receivers; with --tls-key.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key, without a password.")] = None,
+    otlp_ca: Annotated[
+        Path | None,
+        typer.Option(help="CAs, handed to runtimes, that the receivers are checked against."),
+    ] = None,
+    runtime_ca: Annotated[
+        Path | None,
+        typer.Option(help="CAs that runtimes with spec.server.tls are checked against."),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",
     http_port: Annotated[int, typer.Option(min=0, max=65535, help="/healthz and /metrics.")] = 8080,
     otlp_http_port: Annotated[int, typer.Option(min=0, max=65535)] = 4318,
@@ -120,12 +137,21 @@ def run(
     )
     for chatty in ("httpx", "httpx2", "kopf.objects", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    endpoint = otlp_endpoint or f"http://{OPERATOR}.{operator_namespace}.svc:{otlp_http_port}"
+    if (tls_certificate is None) != (tls_key is None):
+        raise typer.BadParameter("give both or neither", param_hint="--tls-certificate, --tls-key")
+    tls = None
+    if tls_certificate is not None and tls_key is not None:
+        tls = TlsFiles(tls_certificate, tls_key)
+    scheme = "http" if tls is None else "https"
+    endpoint = otlp_endpoint or f"{scheme}://{OPERATOR}.{operator_namespace}.svc:{otlp_http_port}"
     asyncio.run(
         run_operator(
             RunOptions(
                 signing_key=signing_key,
                 platform=Platform(runtime_image, operator_namespace, endpoint),
+                tls=tls,
+                otlp_ca=otlp_ca,
+                runtime_ca=runtime_ca,
                 namespaces=tuple(namespace or ()),
                 host=host,
                 http_port=http_port,

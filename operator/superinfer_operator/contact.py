@@ -5,7 +5,12 @@ from dataclasses import replace
 from superinfer_contract.kv_budget import KvBudgetPatch
 
 from superinfer_operator.replica import Replica, ReplicaView
-from superinfer_operator.runtime_client import RuntimeRefused, RuntimeUnreachable
+from superinfer_operator.runtime_client import (
+    RuntimeRefused,
+    RuntimeUnreachable,
+    RuntimeUntrusted,
+    TokenRefused,
+)
 from superinfer_operator.telemetry.windows import Snapshot
 
 
@@ -18,7 +23,7 @@ async def look(replica: Replica, snapshot: Snapshot, stale_s: float) -> ReplicaV
     try:
         budget = await replica.runtime.get_budget()
     except (RuntimeUnreachable, RuntimeRefused) as error:
-        return replace(view, silent=silent, trouble=str(error))
+        return replace(view, silent=silent, trouble=str(error), distrust=_distrust(error))
     return replace(view, silent=silent, budget=budget, trouble=_say_refusal(replica))
 
 
@@ -32,6 +37,10 @@ async def send(
         return replace(view, trouble=str(error)), str(error)
     except RuntimeUnreachable as error:
         return replace(view, trouble=str(error)), None
+
+
+def _distrust(error: Exception) -> str:
+    return type(error).__name__ if isinstance(error, RuntimeUntrusted | TokenRefused) else ""
 
 
 def _say_refusal(replica: Replica) -> str:

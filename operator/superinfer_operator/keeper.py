@@ -28,6 +28,7 @@ from superinfer_operator.self_telemetry import OperatorMetrics, OperatorTraces
 from superinfer_operator.signing import SigningKeys
 from superinfer_operator.telemetry.points import Source
 from superinfer_operator.telemetry.registry import Registry, TooManyServices
+from superinfer_operator.trust import Authorities
 from superinfer_operator.turn import Turn
 from superinfer_operator.wish import Wish
 
@@ -49,6 +50,7 @@ class Surroundings:
     kube: Kube
     platform: Callable[[], Platform]
     signing: SigningKeys
+    trust: Authorities
     registry: Registry
     metrics: OperatorMetrics
     traces: OperatorTraces
@@ -75,7 +77,7 @@ class Keeper:
         self._namespace, self._name = namespace, name
         self._shared = shared
         self._applied = Applied(WATCHED_KINDS)
-        self._runtimes = Runtimes(namespace, name, shared.kube, shared.signing)
+        self._runtimes = Runtimes(namespace, name, shared.kube, shared.signing, shared.trust)
         self._reporter = Reporter(
             namespace,
             name,

@@ -62,6 +62,7 @@ class Options:
     port: int
     host: str = LOOPBACK
     otlp_port: int = 0  # 0: any free one
+    api_key_file: Path | None = None
     command: Sequence[str] = RUNTIME_COMMAND
     start_timeout_s: float = 1800.0
     stop_margin_s: float = STOP_MARGIN_S
@@ -109,7 +110,14 @@ async def up(
         intake = Intake(one_token(otlp_token, service.metadata.name), sink)
         async with serving(intake, listener) as endpoint:
             instance = {"service.instance.id": f"{service.metadata.name}-0"}
-            wiring = Wiring(options.host, options.port, Path(name), endpoint, instance)
+            wiring = Wiring(
+                options.host,
+                options.port,
+                Path(name),
+                endpoint,
+                instance,
+                api_key_file=options.api_key_file,
+            )
             config = write_config(service, wiring, admin_token, otlp_token)
             host = ANY_ADDRESS.get(options.host, options.host)
             view = View(

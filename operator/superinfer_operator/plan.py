@@ -66,7 +66,7 @@ def plan(
     is_alone = count == 1 and sis.spec.placement.share_group is None
     moved_off = _moved_off(children, there, is_alone)
     apply = [
-        secret(sis, tokens),
+        secret(sis, tokens, platform.otlp_ca),
         configuration,
         service(sis),
         disruption_budget(sis, count),

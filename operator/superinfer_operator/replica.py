@@ -45,6 +45,7 @@ class ReplicaView:
     memory: PodMemory | None = None
     silent: bool = False  # ready, but without fresh telemetry
     trouble: str = ""
+    distrust: str = ""  # why operator and replica do not speak, as the reason of a condition
 
     @property
     def refusal(self) -> Refusal | None:

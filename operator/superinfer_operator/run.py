@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from superinfer_contract.tls import TlsFiles
 
 from superinfer_operator.handlers import Handlers, settings
 from superinfer_operator.keeper import Surroundings
@@ -32,6 +33,7 @@ from superinfer_operator.telemetry.points import Point
 from superinfer_operator.telemetry.receiver import serving
 from superinfer_operator.telemetry.registry import Registry
 from superinfer_operator.telemetry.rejection import Rejected
+from superinfer_operator.trust import Authorities
 from superinfer_operator.watch_check import WatchCheck
 
 LOG = logging.getLogger(__name__)
@@ -46,6 +48,12 @@ class RunOptions:
 
     signing_key: Path
     platform: Platform
+    tls: TlsFiles | None = None
+    """Certificate of the telemetry receivers."""
+    otlp_ca: Path | None = None
+    """What runtimes check it against."""
+    runtime_ca: Path | None = None
+    """What runtimes with a certificate are checked against."""
     namespaces: tuple[str, ...] = ()
     host: str = "0.0.0.0"
     http_port: int = 8080
@@ -71,13 +79,15 @@ async def run(options: RunOptions) -> None:
     """Run until SIGINT or SIGTERM, which kopf handles.
 
     Raises:
-        ConfigError: the signing key. KubeError: no cluster. OSError: a port is taken.
+        ConfigError: the signing key, or a file of TLS. KubeError: no cluster. OSError: a port
+            is taken.
     """
     signing = SigningKeys(options.signing_key)
     metrics, traces = OperatorMetrics.create(), OperatorTraces.create()
     registry = Registry()
     check = WatchCheck()
-    surroundings = _Platform(options.platform)
+    trust = Authorities(options.runtime_ca)
+    surroundings = _Platform(options.platform, Authorities(options.otlp_ca))
 
     def sink(points: list[Point]) -> Rejected:
         return registry.add(points, time.monotonic())
@@ -86,13 +96,14 @@ async def run(options: RunOptions) -> None:
     async with contextlib.AsyncExitStack() as stack:
         kube = await stack.enter_async_context(Kube.connect(metrics.api_called))
         http = bind(options.host, options.otlp_http_port)
-        await stack.enter_async_context(serving(intake, http))
+        await stack.enter_async_context(serving(intake, http, options.tls))
         grpc_address = f"{options.host}:{options.otlp_grpc_port}"
-        await stack.enter_async_context(serving_grpc(intake, grpc_address))
+        await stack.enter_async_context(serving_grpc(intake, grpc_address, options.tls))
         shared = Surroundings(
             kube=kube,
-            platform=lambda: surroundings.platform,
+            platform=surroundings.now,
             signing=signing,
+            trust=trust,
             registry=registry,
             metrics=metrics,
             traces=traces,
@@ -105,7 +116,7 @@ async def run(options: RunOptions) -> None:
         await stack.enter_async_context(serving_app(health, bind(options.host, options.http_port)))
         side = [
             asyncio.create_task(surroundings.keep_looking(kube)),
-            asyncio.create_task(_keep_checking(kube, handlers, check, metrics, options)),
+            asyncio.create_task(_keep_checking(shared, handlers, check, options)),
         ]
         try:
             await _run_kopf(handlers, options)
@@ -137,30 +148,35 @@ async def _run_kopf(handlers: Handlers, options: RunOptions) -> None:
 class _Platform:
     """The platform, with what the cluster offers looked up now and then."""
 
-    def __init__(self, platform: Platform) -> None:
-        self.platform = platform
+    def __init__(self, platform: Platform, authority: Authorities) -> None:
+        self._platform = platform
+        self._authority = authority
+
+    def now(self) -> Platform:
+        return replace(self._platform, otlp_ca=self._authority.pem())
 
     async def keep_looking(self, kube: Kube) -> None:
         while True:
             try:
                 offered = await kube.has_service_monitors()
-                self.platform = replace(self.platform, service_monitors=offered)
+                self._platform = replace(self._platform, service_monitors=offered)
             except KubeError as error:
                 LOG.warning("%s", error)
             await asyncio.sleep(MONITORS_EVERY_S)
 
 
 async def _keep_checking(
-    kube: Kube,
+    shared: Surroundings,
     handlers: Handlers,
     check: WatchCheck,
-    metrics: OperatorMetrics,
     options: RunOptions,
 ) -> None:
+    metrics = shared.metrics
     while True:
         await asyncio.sleep(options.check_every_s)
+        metrics.series_held(shared.registry.num_series)
         try:
-            held = await kube.generations(list(options.namespaces) or None)
+            held = await shared.kube.generations(list(options.namespaces) or None)
         except KubeError as error:
             # Without the server nobody is behind: what cannot be compared is not judged.
             LOG.warning("%s", error)

@@ -1,10 +1,13 @@
 """One runtime's HTTP face, as the operator uses it: probes and live KV budgets.
 
 Every failure is one of two errors, so callers need no knowledge of HTTP: the runtime did not answer
-(`RuntimeUnreachable`, try again later), or it said no (`RuntimeRefused`, with its words).
+(`RuntimeUnreachable`, try again later), or it said no (`RuntimeRefused`, with its words). Of each
+there is a kind that no waiting mends: its certificate is not trusted, our token is not taken.
 """
 
+import ssl
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 
 import httpx
@@ -19,8 +22,24 @@ class RuntimeUnreachable(Exception):
     """No answer, or none that a runtime of this contract would give."""
 
 
+class RuntimeUntrusted(RuntimeUnreachable):
+    """Whoever answers shows a certificate that is not trusted; no token was sent."""
+
+
 class RuntimeRefused(Exception):
     """The runtime answered with an error; the message carries its status and words."""
+
+
+class TokenRefused(RuntimeRefused):
+    """The runtime takes none of our tokens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who must answer: a certificate of ``host`` that ``context`` trusts."""
+
+    context: ssl.SSLContext
+    host: str
 
 
 class _AnyToken(httpx.Auth):
@@ -45,14 +64,17 @@ class RuntimeClient:
     ...     await runtime.patch_budget(KvBudgetPatch(dram_bytes="8Mi"))
     """
 
-    def __init__(self, base_url: str, *tokens: str) -> None:
+    def __init__(self, base_url: str, *tokens: str, identity: Identity | None = None) -> None:
         # trust_env off: a proxy of the environment must never see the loopback or the token.
         self._http = httpx.AsyncClient(
             base_url=base_url,
             auth=_AnyToken(tokens),
             timeout=TIMEOUT_S,
             trust_env=False,
+            verify=True if identity is None else identity.context,
         )
+        # Pods are called by address, their certificates are for the service's name.
+        self._extensions = {} if identity is None else {"sni_hostname": identity.host}
 
     async def __aenter__(self) -> "RuntimeClient":
         return self
@@ -95,20 +117,27 @@ class RuntimeClient:
 
     async def _answers_ok(self, path: str) -> bool:
         try:
-            return (await self._http.get(path)).is_success
+            return (await self._http.get(path, extensions=self._extensions)).is_success
         except httpx.HTTPError:
             return False
 
     async def _budget(self, method: str, body: dict[str, int] | None) -> KvBudget:
         try:
-            response = await self._http.request(method, kv_budget.PATH, json=body)
+            response = await self._http.request(
+                method, kv_budget.PATH, json=body, extensions=self._extensions
+            )
         except httpx.HTTPError as error:
+            untrusted = _untrusted(error)
+            if untrusted is not None:
+                raise RuntimeUntrusted(
+                    f"its certificate is not trusted: {untrusted}; see spec.server.tls and the "
+                    "operator's --runtime-ca"
+                ) from error
             said = str(error) or type(error).__name__
             raise RuntimeUnreachable(f"{method} {kv_budget.PATH}: {said}") from error
         if response.is_error:
-            raise RuntimeRefused(
-                f"{method} {kv_budget.PATH}: {response.status_code} {_message(response)}"
-            )
+            refused = TokenRefused if response.status_code == 401 else RuntimeRefused
+            raise refused(f"{method} {kv_budget.PATH}: {response.status_code} {_message(response)}")
         try:
             return KvBudget.model_validate_json(response.content)
         except ValidationError as error:
@@ -116,6 +145,16 @@ class RuntimeClient:
                 f"{method} {kv_budget.PATH}: the answer is no KV budget; does another program "
                 "listen on this port?"
             ) from error
+
+
+def _untrusted(error: BaseException) -> str | None:
+    """What is wrong with the certificate, if that is what ``error`` comes from."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return cause.verify_message
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def _message(response: httpx.Response) -> str:

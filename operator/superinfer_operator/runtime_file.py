@@ -17,6 +17,7 @@ from superinfer_contract.runtime_config import (
     ServerConfig,
     TelemetryConfig,
     TierBudget,
+    TlsConfig,
 )
 from superinfer_contract.service import ServiceSpec, SuperInferService, TierSpec
 from superinfer_contract.validation import ConfigError
@@ -24,6 +25,7 @@ from superinfer_contract.validation import ConfigError
 CONFIG_FILE = "runtime.json"
 ADMIN_TOKEN_FILE = "admin-token"
 OTLP_TOKEN_FILE = "otlp-token"
+OTLP_CA_FILE = "otlp-ca.crt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +39,30 @@ class Wiring:
     otlp_endpoint: str
     resource: dict[str, str] = field(default_factory=dict)
     """OpenTelemetry resource attributes that name the runtime's process."""
+    otlp_ca_file: Path | None = None
+    api_key_file: Path | None = None
+    tls: TlsConfig | None = None
 
 
-def check_runs_here(service: SuperInferService, memory_limit_bytes: int) -> None:
+def check_runs_here(
+    service: SuperInferService, memory_limit_bytes: int, api_key_file: Path | None = None
+) -> None:
     """Check what one process on one box cannot do.
 
     Raises:
-        ConfigError: more or fewer than one replica, or a DRAM budget beyond the memory limit.
+        ConfigError: more or fewer than one replica, a DRAM budget beyond the memory limit, or
+            Secrets without a file in their place: a service is never less guarded than it says.
     """
+    server = service.spec.server
+    if server.api_key_secret_ref is not None and api_key_file is None:
+        raise ConfigError(
+            "spec.server.apiKeySecretRef: up reads no Secret; give the keys with --api-key-file"
+        )
+    if server.tls is not None:
+        raise ConfigError(
+            "spec.server.tls: up reads no Secret and serves plain HTTP; leave it out, or run "
+            "superinfer serve with server.tls in its configuration"
+        )
     if service.spec.replicas not in (None, 1):
         raise ConfigError(
             f"spec.replicas: up runs one process on this machine, not {service.spec.replicas}; "
@@ -73,11 +91,16 @@ def runtime_config(service: SuperInferService, wiring: Wiring) -> RuntimeConfig:
             host=wiring.host,
             port=wiring.port,
             admin_token_file=wiring.tokens / ADMIN_TOKEN_FILE,
+            api_key_file=wiring.api_key_file,
+            tls=wiring.tls,
+            max_body=spec.server.max_body,
+            max_concurrent_requests=spec.server.max_concurrent_requests,
             drain_s=spec.server.drain_s,
         ),
         telemetry=TelemetryConfig(
             otlp_endpoint=wiring.otlp_endpoint,
             otlp_token_file=wiring.tokens / OTLP_TOKEN_FILE,
+            otlp_ca_file=wiring.otlp_ca_file,
             interval_s=spec.telemetry.interval_s,
             resource={"service.name": service.metadata.name, **wiring.resource},
         ),

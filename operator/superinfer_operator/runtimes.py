@@ -14,15 +14,17 @@ from superinfer_operator.children import Seen, has_ended, is_ready, is_terminati
 from superinfer_operator.kube.client import Kube, KubeError
 from superinfer_operator.kube.replicas import pod_memory
 from superinfer_operator.ladder.view import Refusal, RefusalKind
+from superinfer_operator.objects.network import host, scheme
 from superinfer_operator.replica import PodMemory, Replica
-from superinfer_operator.runtime_client import RuntimeClient
+from superinfer_operator.runtime_client import Identity, RuntimeClient
 from superinfer_operator.signing import SigningKeys
+from superinfer_operator.trust import Authorities
 from superinfer_operator.turn import Resize
 
 LOG = logging.getLogger(__name__)
 
-_Connection = tuple[str, str, tuple[str, ...]]
-"""Pod name, address, and the tokens that the runtime may take."""
+_Connection = tuple[str, str, tuple[str, ...], Identity | None]
+"""Pod name, address, the tokens that the runtime may take, and who must answer over TLS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +44,18 @@ class Runtimes:
     name: str
     kube: Kube
     signing: SigningKeys
+    trust: Authorities
     _clients: dict[_Connection, RuntimeClient] = field(default_factory=dict)
     _asked: dict[str, _Asked] = field(default_factory=dict)
 
     async def replicas(self, sis: SuperInferService, pods: Mapping[str, Seen]) -> list[Replica]:
         """Return the replicas of all pods that have an address and are not about to end."""
         tokens = tuple(self.signing.admin_tokens(self.namespace, self.name))
+        identity = (
+            None if sis.spec.server.tls is None else Identity(self.trust.context(), host(sis))
+        )
         there = {
-            (name, pod["status"]["podIP"], tokens): pod
+            (name, pod["status"]["podIP"], tokens, identity): pod
             for name, pod in sorted(pods.items())
             if not (is_terminating(pod) or has_ended(pod)) and pod["status"].get("podIP")
         }
@@ -89,9 +95,10 @@ class Runtimes:
     def _client(self, sis: SuperInferService, connection: _Connection) -> RuntimeClient:
         client = self._clients.get(connection)
         if client is None:
-            _, address, tokens = connection
-            host = f"[{address}]" if ":" in address else address
-            client = RuntimeClient(f"http://{host}:{sis.spec.server.port}", *tokens)
+            _, address, tokens, identity = connection
+            where = f"[{address}]" if ":" in address else address
+            url = f"{scheme(sis)}://{where}:{sis.spec.server.port}"
+            client = RuntimeClient(url, *tokens, identity=identity)
             self._clients[connection] = client
         return client
 

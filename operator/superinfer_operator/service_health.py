@@ -60,6 +60,13 @@ def _slo(spec: ServiceSpec, turn: Turn) -> Condition:
 
 def _budget(turn: Turn) -> Condition:
     kind = ConditionType.KV_BUDGET_RESIZED
+    for view in turn.views:
+        if view.distrust:
+            return Condition(kind, False, view.distrust, f"{view.name}: {view.trouble}")
+    deaf = [view for view in turn.views if view.ready and view.budget is None]
+    if deaf:
+        said = "; ".join(f"{view.name}: {view.trouble}" for view in deaf)
+        return Condition(kind, None, "RuntimeUnreachable", said)
     for tier in Tier:
         rest = turn.resting.get(LEVER[tier])
         if rest is not None:

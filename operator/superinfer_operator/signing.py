@@ -5,9 +5,9 @@ while it may hold a token of either key; the operator tries them in turn.
 """
 
 import logging
-import os
 from pathlib import Path
 
+from superinfer_contract.file_changes import FileChanges
 from superinfer_contract.validation import ConfigError
 
 from superinfer_operator.objects.platform import Tokens
@@ -25,19 +25,17 @@ class SigningKeys:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._changed = FileChanges(path)
         self._keys = read_keys(path)
-        self._version = self._stamp()
 
     def keys(self) -> tuple[bytes, ...]:
         """Return the keys, newest first."""
-        version = self._stamp()
-        if version != self._version:
+        if self._changed():
             try:
                 self._keys = read_keys(self._path)
                 LOG.info("signing keys read anew; the first is %s", fingerprint(self._keys[0]))
             except ConfigError as error:
                 LOG.warning("%s; the former keys stay in force", error)
-            self._version = version
         return self._keys
 
     def tokens(self, namespace: str, name: str) -> Tokens:
@@ -52,10 +50,3 @@ class SigningKeys:
     def admin_tokens(self, namespace: str, name: str) -> list[str]:
         """Return the tokens that a runtime of the service may hold, the newest first."""
         return [service_token(key, Purpose.ADMIN, namespace, name) for key in self.keys()]
-
-    def _stamp(self) -> tuple[int, ...]:
-        try:
-            found = os.stat(self._path)
-        except OSError:
-            return ()
-        return (found.st_mtime_ns, found.st_ino, found.st_size)

@@ -17,6 +17,7 @@ EVERYTHING = {
     "imagePullSecrets": [{"name": "pull"}],
     "watchNamespaces": ["a", "b"],
     "otlpEndpoint": "http://collector:4318",
+    "tls": {"enabled": True, "secretName": "blue-tls", "runtimeCaSecretName": "blue-ca"},
     "serviceAccount": {"name": "blue-sa", "annotations": {"a": "b"}},
     "networkPolicy": {
         "extraOtlpFrom": [{"ipBlock": {"cidr": "10.0.0.0/8"}}],
@@ -100,6 +101,10 @@ def test_values_reach_the_operator(helm: Helm) -> None:
     assert container["args"][1:] == [
         "--runtime-image=superinfer/runtime:0.1.0",
         "--otlp-endpoint=http://collector:4318",
+        "--tls-certificate=/etc/superinfer/tls/tls.crt",
+        "--tls-key=/etc/superinfer/tls/tls.key",
+        "--otlp-ca=/etc/superinfer/tls/ca.crt",
+        "--runtime-ca=/etc/superinfer/runtime-ca/ca.crt",
         "--log-level=info",
         "--namespace=a",
         "--namespace=b",
@@ -108,6 +113,20 @@ def test_values_reach_the_operator(helm: Helm) -> None:
     names = {each["metadata"]["name"] for each in made}
     own = {"blue", "blue-cluster", "blue-sa", "blue-signing", "blue-test"}
     assert names == own | {"extra", "superinfer-more"}
+
+
+def test_with_tls_the_secrets_are_mounted_and_runtimes_told(helm: Helm) -> None:
+    pod = by_kind(helm.objects(CHART, {"tls": {"enabled": True}}), "Deployment")["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+
+    endpoint = "https://superinfer-operator.superinfer-system.svc:4318"
+    assert f"--otlp-endpoint={endpoint}" in container["args"]
+    assert not any(each.startswith("--runtime-ca") for each in container["args"])
+    mounted = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    (tls,) = (each for each in pod["spec"]["volumes"] if each["name"] == "tls")
+    assert tls["secret"]["secretName"] == "superinfer-operator-tls"
+    for file in ("tls-certificate", "tls-key", "otlp-ca"):
+        assert any(each.startswith(f"--{file}={mounted['tls']}/") for each in container["args"])
 
 
 def test_with_watched_namespaces_the_operator_may_write_there_only(helm: Helm) -> None:

@@ -24,6 +24,7 @@ REFUSED = [
     ({"watchNamespaces": ["a", "a"]}, "watchNamespaces"),
     ({"otlpEndpoint": "collector:4318"}, "otlpEndpoint"),
     ({"logLevel": "loud"}, "logLevel"),
+    ({"tls": {"secretName": ""}}, "secretName"),
     ({"networkPolicy": {"enabled": "yes"}}, "enabled"),
     ({"networkPolicy": {"metricsFrom": [{}]}}, "metricsFrom"),
     ({"serviceMonitor": {"interval": 30}}, "interval"),

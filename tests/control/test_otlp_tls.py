@@ -25,6 +25,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricExporter, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from superinfer_contract.metrics import STEP_TIME
+from superinfer_contract.tls import TlsFiles
 from superinfer_contract.validation import ConfigError
 from superinfer_operator.telemetry.authentication import one_token
 from superinfer_operator.telemetry.grpc_receiver import serving_grpc
@@ -33,7 +34,6 @@ from superinfer_operator.telemetry.ingest import Intake, Transport
 from superinfer_operator.telemetry.points import Point
 from superinfer_operator.telemetry.receiver import PATH, serving
 from superinfer_operator.telemetry.rejection import Rejected
-from superinfer_operator.telemetry.tls import TlsFiles
 
 TOKEN = "token"
 

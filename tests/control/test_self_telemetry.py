@@ -94,6 +94,7 @@ def use(metrics: OperatorMetrics) -> None:
     metrics.decided("GrowDRAM", "sent")
     metrics.received(Receipt(Transport.GRPC, Outcome.ACCEPTED, 40, 2))
     metrics.received(Receipt(Transport.HTTP, Outcome.UNAUTHENTICATED))
+    metrics.series_held(3)
     metrics.services(3)
     metrics.services(2)
     metrics.pods_silent(1)

@@ -72,7 +72,7 @@ async def test_a_request_that_fails_is_no_longer_in_flight() -> None:
     drain = Drain()
     door = FrontDoor(broken, [], drain)
     with pytest.raises(RuntimeError):
-        await door({"type": "http", "method": "POST", "path": "/x"}, _never, _ignore)
+        await door({"type": "http", "method": "POST", "path": "/x", "headers": []}, _never, _ignore)
     assert drain.num_in_flight == 0
 
 

@@ -130,7 +130,8 @@ def test_a_refusing_collector_is_warned_about_once(
     shutdown(provider)
     said = [record.getMessage() for record in heard.records]
     assert said == [
-        "telemetry cannot be delivered (refused or not reachable); still trying",
+        "telemetry cannot be delivered (Failed to export metrics batch code: 400, "
+        "reason: Bad Request); still trying",
         "telemetry is delivered again",
     ]
 

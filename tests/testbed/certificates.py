@@ -1,4 +1,4 @@
-"""A throw-away certificate authority for one control plane."""
+"""A throw-away certificate authority, for one control plane or one test."""
 
 import ipaddress
 from collections.abc import Iterable
@@ -52,12 +52,19 @@ class Authority:
         self.file = folder / "ca.crt"
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def server(self, name: str, names: Iterable[str], addresses: Iterable[str]) -> KeyPair:
+    def server(
+        self,
+        name: str,
+        names: Iterable[str],
+        addresses: Iterable[str],
+        valid_for: timedelta = VALID_FOR,
+    ) -> KeyPair:
         """Return a certificate for a server under ``names`` and IP ``addresses``."""
         reached: list[x509.GeneralName] = [x509.DNSName(each) for each in names]
         reached += [x509.IPAddress(ipaddress.ip_address(each)) for each in addresses]
         use = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
-        return self._issue(name, [_common_name(name)], [use, x509.SubjectAlternativeName(reached)])
+        extensions: list[x509.ExtensionType] = [use, x509.SubjectAlternativeName(reached)]
+        return self._issue(name, [_common_name(name)], extensions, valid_for)
 
     def client(self, name: str, user: str, groups: Iterable[str]) -> KeyPair:
         """Return a certificate that Kubernetes takes as ``user`` in ``groups``."""
@@ -78,16 +85,20 @@ class Authority:
         name: str,
         subject: list[x509.NameAttribute[str]],
         extensions: list[x509.ExtensionType],
+        valid_for: timedelta = VALID_FOR,
     ) -> KeyPair:
         key = ec.generate_private_key(ec.SECP256R1())
-        builder = self._builder(subject, key.public_key())
+        builder = self._builder(subject, key.public_key(), valid_for)
         for extension in extensions:
             builder = builder.add_extension(extension, critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
         return self._write(name, certificate.public_bytes(serialization.Encoding.PEM), key)
 
     def _builder(
-        self, subject: list[x509.NameAttribute[str]], key: ec.EllipticCurvePublicKey
+        self,
+        subject: list[x509.NameAttribute[str]],
+        key: ec.EllipticCurvePublicKey,
+        valid_for: timedelta = VALID_FOR,
     ) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         issuer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._identifier)
@@ -98,7 +109,7 @@ class Authority:
             .public_key(key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - CLOCK_SKEW)
-            .not_valid_after(now + VALID_FOR)
+            .not_valid_after(now + valid_for)
             .add_extension(issuer, critical=False)
         )
 

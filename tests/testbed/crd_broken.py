@@ -85,6 +85,7 @@ BROKEN = [
             Broken(f"spec.kvCache.{name}.step", BELOW_ONE, tier(name, step="0.0001k")),
         )
     ),
+    Broken("spec.server.maxBody", BELOW_ONE, {"server": {"maxBody": "0"}}),
     Broken("spec.kvCache.slab", BELOW_ONE, {"kvCache": {"slab": "0"}}),
     Broken("spec.resources.memory", BELOW_ONE, {"resources": {"memory": "0.0Ti"}}),
     Broken("spec.kvCache", "dram.max must hold one slab", {"kvCache": {"slab": "5Gi"}}),
@@ -100,6 +101,8 @@ BROKEN = [
 PARENTS: dict[str, Any] = {
     "spec.sloClasses[]": {"name": "a", "ttftSeconds": 1, "tbtSeconds": 1},
     "spec.image.pullSecrets[]": {"name": "a"},
+    "spec.server.apiKeySecretRef": {"name": "a"},
+    "spec.server.tls": {"secretName": "a"},
     "spec.kvCache.hbm": {"max": "4Gi"},
     "spec.kvCache.dram": {"max": "4Gi"},
 }

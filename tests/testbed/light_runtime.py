@@ -25,8 +25,11 @@ from starlette.routing import Route
 from superinfer_contract import exit_codes
 from superinfer_contract.headers import SLO_CLASS
 from superinfer_contract.runtime_config import RuntimeConfig, TierBudget
+from superinfer_contract.tls import TlsFiles, server_context
 from superinfer_contract.validation import ConfigError, load_model
 from superinfer_runtime.server.admin_token import AdminToken
+from superinfer_runtime.server.api_keys import ApiKeys
+from superinfer_runtime.server.bounded_head import BoundedHead
 from superinfer_runtime.server.budget_routes import BudgetRoutes, ResizableEngine
 from superinfer_runtime.server.control_client import ControlClient, ControlRefused
 from superinfer_runtime.server.drain import Drain
@@ -149,7 +152,15 @@ def app(engine: LightEngine, drain: Drain, meters: SloMeters | None) -> Starlett
     )
     served = Starlette(routes=[Route("/v1/completions", complete, methods=["POST"])])
     routes = [*probe_routes(lambda: "draining" if drain.draining else None), *budget.routes]
-    served.add_middleware(cast(Any, FrontDoor), routes=routes, drain=drain)
+    limits = engine.config.server
+    served.add_middleware(
+        cast(Any, FrontDoor),
+        routes=routes,
+        drain=drain,
+        api_keys=ApiKeys.of(limits),
+        max_body_bytes=limits.max_body,
+        max_requests=limits.max_concurrent_requests,
+    )
     return served
 
 
@@ -157,9 +168,18 @@ async def serve(engine: LightEngine, meters: SloMeters | None) -> None:
     """Serve until SIGTERM, then drain as the real server does."""
     drain, config = Drain(), engine.config.server
     served = app(engine, drain, meters)
+    tls = None
+    if config.tls is not None:
+        tls = server_context(TlsFiles(config.tls.certificate, config.tls.key))
     server = uvicorn.Server(
         uvicorn.Config(
-            served, host=config.host, port=config.port, log_level="warning", lifespan="off"
+            served,
+            host=config.host,
+            port=config.port,
+            log_level="warning",
+            lifespan="off",
+            http=BoundedHead,
+            ssl_context_factory=None if tls is None else lambda *_: tls,
         )
     )
     served.state.server = server

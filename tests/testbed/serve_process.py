@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -27,11 +28,20 @@ ENGINE_ARGS = {
 class Serving:
     """A started server."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+    def __init__(
+        self,
+        process: "subprocess.Popen[bytes]",
+        url: str,
+        log: Path,
+        trust: ssl.SSLContext | None = None,
+    ) -> None:
         self.process = process
+        self.url = url
         self.log = log
         # trust_env off: loopback never goes through a proxy.
-        self.http = httpx.Client(base_url=url, timeout=60, trust_env=False)
+        self.http = httpx.Client(
+            base_url=url, timeout=60, trust_env=False, verify=True if trust is None else trust
+        )
 
     def wait_ready(self) -> None:
         for _ in range(START_S * 5):
@@ -58,8 +68,13 @@ class Serving:
 
 
 @contextmanager
-def serving(folder: Path, config: dict[str, Any]) -> Iterator[Serving]:
-    """Serve ``config`` on a free port of loopback with the embedded model."""
+def serving(
+    folder: Path, config: dict[str, Any], trust: ssl.SSLContext | None = None
+) -> Iterator[Serving]:
+    """Serve ``config`` on a free port of loopback with the embedded model.
+
+    With ``server.tls`` in ``config``, ``trust`` is what its certificate is checked against.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     path, log = folder / "runtime.json", folder / "log"
@@ -72,7 +87,8 @@ def serving(folder: Path, config: dict[str, Any]) -> Iterator[Serving]:
             stderr=file,
             start_new_session=True,
         )
-    served = Serving(process, f"http://127.0.0.1:{port}", log)
+    scheme = "http" if trust is None else "https"
+    served = Serving(process, f"{scheme}://127.0.0.1:{port}", log, trust)
     try:
         served.wait_ready()
         yield served

@@ -22,16 +22,26 @@ def service(sis: SuperInferService) -> Object:
                     "port": sis.spec.server.port,
                     "targetPort": HTTP_PORT_NAME,
                     "protocol": "TCP",
-                    "appProtocol": "http",
+                    "appProtocol": scheme(sis),
                 }
             ],
         }
     }
 
 
+def scheme(sis: SuperInferService) -> str:
+    """``http``, or ``https`` where the service has a certificate."""
+    return "http" if sis.spec.server.tls is None else "https"
+
+
+def host(sis: SuperInferService) -> str:
+    """The service's name within the cluster, for which its certificate must be."""
+    return f"{sis.metadata.name}.{sis.metadata.namespace}.svc"
+
+
 def url(sis: SuperInferService) -> str:
     """Where clients within the cluster find the service."""
-    return f"http://{sis.metadata.name}.{sis.metadata.namespace}.svc:{sis.spec.server.port}"
+    return f"{scheme(sis)}://{host(sis)}:{sis.spec.server.port}"
 
 
 def network_policy(sis: SuperInferService, operator_namespace: str) -> Object:
@@ -55,9 +65,16 @@ def service_monitor(sis: SuperInferService) -> Object:
     return child(sis, "monitoring.coreos.com/v1", "ServiceMonitor", sis.metadata.name) | {
         "spec": {
             "selector": {"matchLabels": selector_labels(sis)},
-            "endpoints": [{"port": HTTP_PORT_NAME, "path": "/metrics"}],
+            "endpoints": [{"port": HTTP_PORT_NAME, "path": "/metrics", **_scraped_over(sis)}],
         }
     }
+
+
+def _scraped_over(sis: SuperInferService) -> Object:
+    if (tls := sis.spec.server.tls) is None:
+        return {}
+    authority = {"secret": {"name": tls.secret_name, "key": "ca.crt"}}
+    return {"scheme": "https", "tlsConfig": {"ca": authority, "serverName": host(sis)}}
 
 
 def disruption_budget(sis: SuperInferService, replicas: int | None) -> Object:

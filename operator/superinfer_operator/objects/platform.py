@@ -11,6 +11,8 @@ class Platform:
     operator_namespace: str
     otlp_endpoint: str
     """Base URL of the telemetry receiver as pods reach it."""
+    otlp_ca: str | None = None
+    """What the receiver's certificate is checked against, in PEM; None: the system's."""
     service_monitors: bool = False
     """Whether the cluster knows ServiceMonitors."""
 

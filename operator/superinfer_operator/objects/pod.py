@@ -1,10 +1,16 @@
 """The pod that serves: one runtime container under the restricted Pod Security Standard."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from superinfer_contract.service import SuperInferService
 
-from superinfer_operator.objects.configuration import CONFIG_FOLDER, TOKENS_FOLDER
+from superinfer_operator.objects.configuration import (
+    API_KEYS_FOLDER,
+    CONFIG_FOLDER,
+    TLS_FOLDER,
+    TOKENS_FOLDER,
+)
 from superinfer_operator.objects.grace import Grace
 from superinfer_operator.objects.merge import merged
 from superinfer_operator.objects.naming import (
@@ -15,7 +21,7 @@ from superinfer_operator.objects.naming import (
     labels,
     secret_name,
 )
-from superinfer_operator.objects.network import HTTP_PORT_NAME
+from superinfer_operator.objects.network import HTTP_PORT_NAME, scheme
 from superinfer_operator.objects.placement import placement
 from superinfer_operator.objects.platform import Platform, Tokens
 from superinfer_operator.pod_memory import (
@@ -65,10 +71,7 @@ def pod_template(
             "containers": [_container(service, platform)],
             "volumes": [
                 {"name": "config", "configMap": {"name": config_map}},
-                {
-                    "name": "tokens",
-                    "secret": {"secretName": secret_name(service), "defaultMode": 0o440},
-                },
+                *(_volume(mounted) for mounted in _secrets(service)),
                 {"name": "home", "emptyDir": {}},
                 {"name": "tmp", "emptyDir": {}},
                 {"name": "shm", "emptyDir": {"medium": "Memory"}},
@@ -93,9 +96,11 @@ def _container(service: SuperInferService, platform: Platform) -> Object:
             {"name": "OTEL_RESOURCE_ATTRIBUTES", "value": "k8s.pod.name=$(POD_NAME)"},
         ],
         "ports": [{"name": HTTP_PORT_NAME, "containerPort": spec.server.port, "protocol": "TCP"}],
-        "startupProbe": _probe("/ready", spec.rollout.start_timeout_s // PROBE_PERIOD_S + 1),
-        "livenessProbe": _probe("/live", LIVENESS_FAILURES),
-        "readinessProbe": _probe("/ready", 1),
+        "startupProbe": _probe(
+            service, "/ready", spec.rollout.start_timeout_s // PROBE_PERIOD_S + 1
+        ),
+        "livenessProbe": _probe(service, "/live", LIVENESS_FAILURES),
+        "readinessProbe": _probe(service, "/ready", 1),
         "lifecycle": {"preStop": {"sleep": {"seconds": Grace.of(spec.server.drain_s).pre_stop_s}}},
         "resources": _resources(service),
         "resizePolicy": [
@@ -109,11 +114,39 @@ def _container(service: SuperInferService, platform: Platform) -> Object:
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [
             _mount("config", CONFIG_FOLDER, read_only=True),
-            _mount("tokens", TOKENS_FOLDER, read_only=True),
+            *(_mount(each.volume, each.folder, read_only=True) for each in _secrets(service)),
             _mount("home", Path(HOME)),
             _mount("tmp", Path("/tmp")),
             _mount("shm", Path("/dev/shm")),
         ],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Secret:
+    """A Secret that the runtime reads: all of it, or one entry."""
+
+    volume: str
+    name: str
+    folder: Path
+    key: str | None = None
+
+
+def _secrets(service: SuperInferService) -> list[_Secret]:
+    server = service.spec.server
+    found = [_Secret("tokens", secret_name(service), TOKENS_FOLDER)]
+    if (keys := server.api_key_secret_ref) is not None:
+        found.append(_Secret("api-keys", keys.name, API_KEYS_FOLDER, keys.key))
+    if server.tls is not None:
+        found.append(_Secret("tls", server.tls.secret_name, TLS_FOLDER))
+    return found
+
+
+def _volume(mounted: _Secret) -> Object:
+    only = {} if mounted.key is None else {"items": [{"key": mounted.key, "path": mounted.key}]}
+    return {
+        "name": mounted.volume,
+        "secret": {"secretName": mounted.name, "defaultMode": 0o440, **only},
     }
 
 
@@ -127,9 +160,11 @@ def _resources(service: SuperInferService) -> Object:
     return {"requests": {**cpu, "memory": memory, **gpus}, "limits": {"memory": memory, **gpus}}
 
 
-def _probe(path: str, failures: int) -> Object:
+def _probe(service: SuperInferService, path: str, failures: int) -> Object:
+    # HTTP is Kubernetes' default and is not written: pods of services without TLS stay as they are.
+    over = {} if scheme(service) == "http" else {"scheme": "HTTPS"}
     return {
-        "httpGet": {"path": path, "port": HTTP_PORT_NAME},
+        "httpGet": {"path": path, "port": HTTP_PORT_NAME, **over},
         "periodSeconds": PROBE_PERIOD_S,
         "timeoutSeconds": PROBE_PERIOD_S,
         "failureThreshold": failures,

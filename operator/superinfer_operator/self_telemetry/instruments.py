@@ -73,8 +73,15 @@ OTLP_REQUESTS = Instrument(
     "superinfer.operator.otlp.requests",
     Kind.COUNTER,
     "{request}",
-    "Telemetry requests by transport and outcome: accepted, unauthenticated, refused",
+    "Telemetry requests by transport and outcome: accepted, unauthenticated, refused (too large, "
+    "or no OTLP), throttled",
     (Label.TRANSPORT, Label.OUTCOME),
+)
+OTLP_SERIES = Instrument(
+    "superinfer.operator.otlp.series",
+    Kind.GAUGE,
+    "{series}",
+    "Telemetry series held, of all services",
 )
 SERVICES = Instrument(
     "superinfer.operator.services", Kind.GAUGE, "{service}", "Services that the operator keeps"

@@ -40,6 +40,7 @@ class OperatorMetrics:
         self._decisions = self._counter(instruments.DECISIONS)
         self._otlp_points = self._counter(instruments.OTLP_POINTS)
         self._otlp_requests = self._counter(instruments.OTLP_REQUESTS)
+        self._otlp_series = self._gauge(instruments.OTLP_SERIES)
         self._services = self._gauge(instruments.SERVICES)
         self._pods_silent = self._gauge(instruments.PODS_SILENT)
         self._watch_lag = self._gauge(instruments.WATCH_LAG)
@@ -93,6 +94,10 @@ class OperatorMetrics:
         if receipt.outcome is Outcome.ACCEPTED:
             self._otlp_points.add(receipt.accepted_points, {Label.OUTCOME: "accepted"})
             self._otlp_points.add(receipt.rejected_points, {Label.OUTCOME: "rejected"})
+
+    def series_held(self, count: int) -> None:
+        """So many telemetry series are held."""
+        self._otlp_series.set(count)
 
     def services(self, count: int) -> None:
         """So many services are kept."""

@@ -8,6 +8,10 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import grpc  # type: ignore[import-untyped]
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo  # type: ignore[import-untyped]
+from google.rpc.status_pb2 import Status  # type: ignore[import-untyped]
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
     ExportMetricsServiceResponse,
@@ -16,16 +20,20 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import (
     MetricsServiceServicer,
     add_MetricsServiceServicer_to_server,
 )
+from superinfer_contract.tls import TlsFiles
 
 from superinfer_operator.telemetry.ingest import (
     MAX_BODY_BYTES,
+    TOO_MUCH,
     UNAUTHENTICATED,
     Intake,
     Transport,
 )
-from superinfer_operator.telemetry.tls import TlsFiles, grpc_credentials
+from superinfer_operator.telemetry.tls import grpc_credentials
 
 STOP_TIMEOUT_S = 2
+MAX_CALLS = 32
+"""At once; each may hold a message of `MAX_BODY_BYTES`, and those beyond are told to come again."""
 
 
 class _Metrics(MetricsServiceServicer):
@@ -45,7 +53,22 @@ class _Metrics(MetricsServiceServicer):
         if identity is None:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, UNAUTHENTICATED)
             raise AssertionError("abort raises")
+        if wait_s := self._intake.wait_s(identity, request.ByteSize(), Transport.GRPC):
+            await context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                TOO_MUCH,
+                (("grpc-status-details-bin", _come_again(wait_s)),),
+            )
         return self._intake.take(request, identity, Transport.GRPC)
+
+
+def _come_again(wait_s: int) -> bytes:
+    """OTLP: without this a sender takes the refusal for final."""
+    detail = Any()
+    detail.Pack(RetryInfo(retry_delay=Duration(seconds=wait_s)))
+    code: int = grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+    status = Status(code=code, message=TOO_MUCH, details=[detail])
+    return bytes(status.SerializeToString())
 
 
 @contextlib.asynccontextmanager
@@ -60,7 +83,7 @@ async def serving_grpc(
     """
     credentials = None if tls is None else grpc_credentials(tls)
     options = [("grpc.max_receive_message_length", MAX_BODY_BYTES), ("grpc.so_reuseport", 0)]
-    server = grpc.aio.server(options=options)
+    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=MAX_CALLS)
     add_MetricsServiceServicer_to_server(  # type: ignore[no-untyped-call]
         _Metrics(intake), server
     )

@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
-
-from superinfer_operator.telemetry.tls import TlsFiles, http_context
+from superinfer_contract.tls import TlsFiles, server_context
 
 STOP_TIMEOUT_S = 2
+MAX_HEAD_BYTES = 64 * 1024
 KEEP_ALIVE_S = 75  # longer than senders pause, so that no report meets a closing connection
 
 
@@ -51,13 +51,16 @@ async def serving_app(
         ConfigError: the files of ``tls`` cannot be used.
     """
     with contextlib.closing(listener):
-        context = None if tls is None else http_context(tls)
+        context = None if tls is None else server_context(tls)
         config = uvicorn.Config(
             app,
             log_config=None,
             access_log=False,
             lifespan="off",
             ws="none",
+            # The parser that bounds request heads; here nobody counts its microseconds.
+            http="h11",
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=STOP_TIMEOUT_S,
             ssl_context_factory=None if context is None else lambda *_: context,

@@ -5,7 +5,7 @@ Both receivers (HTTP and gRPC) end here, so they cannot differ in what they acce
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from google.protobuf.message import DecodeError
@@ -19,9 +19,11 @@ from superinfer_operator.telemetry.authentication import Authenticate
 from superinfer_operator.telemetry.points import Point
 from superinfer_operator.telemetry.reading import read_points
 from superinfer_operator.telemetry.rejection import Rejected, in_words
+from superinfer_operator.telemetry.throttle import Throttle
 
 MAX_BODY_BYTES = 4 * 2**20
 UNAUTHENTICATED = "a valid bearer token is required"
+TOO_MUCH = "this service sends more telemetry than is read; send less, or less often"
 
 Sink = Callable[[list[Point]], Rejected]
 """Takes the points of one request; returns those that it did not want."""
@@ -48,6 +50,7 @@ class Outcome(StrEnum):
     ACCEPTED = "accepted"  # perhaps without some of its points
     UNAUTHENTICATED = "unauthenticated"
     REFUSED = "refused"  # too large, or no OTLP
+    THROTTLED = "throttled"  # its sender brings too much, or all of them do
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class Intake:
     authenticate: Authenticate
     sink: Sink
     tell: Callable[[Receipt], None] = _untold
+    throttle: Throttle = field(default_factory=Throttle)
 
     def identity(self, authorization: str | None, transport: Transport) -> str | None:
         """Whose telemetry comes with this ``Authorization`` header; None: refuse the request."""
@@ -78,6 +82,17 @@ class Intake:
         if identity is None:
             self.tell(Receipt(transport, Outcome.UNAUTHENTICATED))
         return identity
+
+    def wait_s(self, identity: str, num_bytes: int, transport: Transport) -> int:
+        """In how many seconds a request of ``num_bytes`` may come again; 0: it is taken now."""
+        wait_s = self.throttle.wait_s(identity, num_bytes)
+        if wait_s:
+            self.throttled(transport)
+        return wait_s
+
+    def throttled(self, transport: Transport) -> None:
+        """Note a request that must come again."""
+        self.tell(Receipt(transport, Outcome.THROTTLED))
 
     def take(
         self, request: ExportMetricsServiceRequest, identity: str, transport: Transport

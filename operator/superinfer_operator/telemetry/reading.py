@@ -33,6 +33,7 @@ INSTANCE_ID = "service.instance.id"
 
 MAX_ATTRIBUTES = 16
 MAX_ATTRIBUTE_CHARS = 256
+MAX_ATTRIBUTES_CHARS = 512  # of all of a point's
 MAX_COUNT = 2**63  # finite sums stay finite
 
 _KINDS = {metric.name: metric.kind for metric in ALL if metric.kind is not Kind.HISTOGRAM}
@@ -131,11 +132,14 @@ def _value(item: NumberDataPoint, shape: Shape) -> float | None:
 def _attributes(items: Iterable[KeyValue]) -> Attributes | None:
     """Return all attributes as text, sorted, so that equal series have equal keys."""
     found: list[tuple[str, str]] = []
+    num_chars = 0
     for item in items:
         text = _text(item.value)
         if text is None or len(found) == MAX_ATTRIBUTES:
             return None
-        if max(len(item.key), len(text)) > MAX_ATTRIBUTE_CHARS:
+        num_chars += len(item.key) + len(text)
+        longest = max(len(item.key), len(text))
+        if longest > MAX_ATTRIBUTE_CHARS or num_chars > MAX_ATTRIBUTES_CHARS:
             return None
         found.append((item.key, text))
     return tuple(sorted(found))

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from superinfer_operator.telemetry.points import Point
 from superinfer_operator.telemetry.rejection import Reason, Rejected
+from superinfer_operator.telemetry.series_room import SeriesRoom
 from superinfer_operator.telemetry.windows import Windows
 
 MAX_SERVICES = 4096
@@ -27,6 +28,12 @@ class Registry:
 
     def __init__(self) -> None:
         self._windows: dict[str, Windows] = {}
+        self._room = SeriesRoom.of_all()
+
+    @property
+    def num_series(self) -> int:
+        """Series held, of all services."""
+        return self._room.held
 
     def __len__(self) -> int:
         return len(self._windows)
@@ -46,12 +53,14 @@ class Registry:
                 f"{service}: telemetry of {MAX_SERVICES} services is received already; "
                 "delete services, or run another operator for some namespaces"
             )
-        windows = self._windows[service] = Windows(window_s, stale_s)
+        windows = self._windows[service] = Windows(window_s, stale_s, self._room.of_a_service())
         return windows
 
     def unregister(self, service: str) -> None:
         """Forget ``service``, if it is known."""
-        self._windows.pop(service, None)
+        windows = self._windows.pop(service, None)
+        if windows is not None:
+            windows.keep_only(())
 
     def windows(self, service: str) -> Windows | None:
         """The windows of ``service``; None: it is not registered."""

@@ -19,6 +19,8 @@ class Reason(StrEnum):
     BAD_ATTRIBUTES = "the attributes are too many, too long, or not scalar"
     TOO_MANY_PODS = "the service reports from too many pods"
     TOO_MANY_SERIES = "the pod reports too many series"
+    TOO_MANY_SERIES_OF_SERVICE = "the service reports too many series"
+    NO_ROOM = "the operator holds as many series as it can"
 
 
 Rejected = Counter[Reason]

@@ -18,6 +18,7 @@ from superinfer_operator.telemetry.series import (
     GaugeSeries,
     Horizon,
 )
+from superinfer_operator.telemetry.series_room import SeriesRoom
 
 MAX_SERIES_OF_A_POD = 1024
 MAX_PODS = 2048
@@ -78,6 +79,7 @@ def _key(metric: Metric, value: str | None) -> Key:
 @dataclass(slots=True)
 class _Pod:
     heard_s: float
+    room: SeriesRoom
     series: dict[tuple[Shape, Key], Series] = field(default_factory=dict)
 
     def add(self, point: Point, now_s: float, horizon: Horizon) -> Reason | None:
@@ -86,6 +88,8 @@ class _Pod:
         if series is None:
             if len(self.series) >= MAX_SERIES_OF_A_POD:
                 return Reason.TOO_MANY_SERIES
+            if (full := self.room.take()) is not None:
+                return full
             series = self.series[key] = _SERIES[point.shape]()
         if series.add(point, now_s, horizon):
             self.heard_s = now_s
@@ -100,8 +104,9 @@ class Windows:
     >>> windows.snapshot(Source("team/chat", "chat-0"), now_s=clock()).shares
     """
 
-    def __init__(self, window_s: float, stale_s: float) -> None:
+    def __init__(self, window_s: float, stale_s: float, room: SeriesRoom | None = None) -> None:
         self._horizon = Horizon(window_s, stale_s)
+        self._room = room or SeriesRoom.of_all().of_a_service()
         self._pods: dict[Source, _Pod] = {}
         self._sweep_s = 0.0
 
@@ -111,7 +116,7 @@ class Windows:
 
     def add(self, points: Iterable[Point], now_s: float) -> Rejected:
         """Take points that arrived at ``now_s``, in any order; returns what was too much."""
-        self._forget(now_s)
+        self._sweep(now_s)
         rejected = Rejected()
         for point in sorted(points, key=lambda point: point.time_ns):
             pod = self._pods.get(point.source)
@@ -119,7 +124,7 @@ class Windows:
                 if len(self._pods) >= MAX_PODS:
                     rejected[Reason.TOO_MANY_PODS] += 1
                     continue
-                pod = self._pods[point.source] = _Pod(heard_s=now_s)
+                pod = self._pods[point.source] = _Pod(now_s, self._room)
             reason = pod.add(point, now_s, self._horizon)
             if reason is not None:
                 rejected[reason] += 1
@@ -135,7 +140,7 @@ class Windows:
     def keep_only(self, pods: Collection[str]) -> None:
         """Forget all pods but ``pods``: the others are gone."""
         for source in [source for source in self._pods if source.pod not in pods]:
-            del self._pods[source]
+            self._forget(source)
 
     def snapshot(self, source: Source, now_s: float) -> Snapshot:
         """What ``source`` reported; empty for one that was never heard of."""
@@ -155,13 +160,16 @@ class Windows:
                 rises[key] = rises.get(key, 0.0) + series.rises.total(now_s, window_s)
         return Snapshot(now_s - pod.heard_s, _shares(rises), gauges, rises, window_s)
 
-    def _forget(self, now_s: float) -> None:
+    def _forget(self, source: Source) -> None:
+        self._room.give_back(len(self._pods.pop(source).series))
+
+    def _sweep(self, now_s: float) -> None:
         if now_s < self._sweep_s:
             return
         self._sweep_s = now_s + self._horizon.stale_s
         silent_s = FORGET_AFTER_WINDOWS * max(self._horizon.window_s, self._horizon.stale_s)
         for source in [s for s, pod in self._pods.items() if now_s - pod.heard_s > silent_s]:
-            del self._pods[source]
+            self._forget(source)
 
 
 def _shares(rises: Mapping[Key, float]) -> dict[tuple[str, Objective], Share]:

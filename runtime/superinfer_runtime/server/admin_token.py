@@ -51,7 +51,7 @@ class AdminToken:
 def _read(path: Path) -> str:
     try:
         token = path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: not text, or no path at all
         reason = getattr(error, "strerror", None) or "not a text file"
         raise ConfigError(f"server.admin_token_file: {path}: {reason}") from error
     if not token:

@@ -27,7 +27,6 @@ from superinfer_runtime.server.control_client import (
 from superinfer_runtime.server.openai_error import openai_error
 from superinfer_runtime.telemetry.snapshot import EngineSnapshot, TierSnapshot
 
-MAX_BODY_BYTES = 64 * 1024
 WAKE_TIMEOUT_S = 5.0
 
 
@@ -80,8 +79,6 @@ class BudgetRoutes:
         if not self._authorised(request):
             return _unauthorised()
         body = await request.body()
-        if len(body) > MAX_BODY_BYTES:
-            return openai_error(413, "the body is too large", code="request_too_large")
         try:
             wish = KvBudgetPatch.model_validate_json(body)
         except ValidationError as error:

@@ -16,9 +16,11 @@ from pydantic import JsonValue
 from superinfer_contract import exit_codes
 from superinfer_contract.machine import memory_limit_bytes, require_memory
 from superinfer_contract.runtime_config import RuntimeConfig
+from superinfer_contract.tls import TlsFiles, server_context
 from superinfer_contract.validation import ConfigError, load_model
 
 from superinfer_runtime.server.admin_token import AdminToken
+from superinfer_runtime.server.api_keys import ApiKeys
 from superinfer_runtime.server.listening import AddressError, bind
 from superinfer_runtime.server.model_location import check_model, offline_environment
 from superinfer_runtime.server.pass_through import passed_through
@@ -73,7 +75,12 @@ def _serve(
     vllm_arguments: list[str],
 ) -> None:
     config = _configuration(file, overrides, server)
-    token = AdminToken.of(config.server)
+    token, api_keys = AdminToken.of(config.server), ApiKeys.of(config.server)
+    tls = (
+        None
+        if (files := config.server.tls) is None
+        else server_context(TlsFiles(files.certificate, files.key))
+    )
     kv_cache = config.kv_cache
     if config.policy == "rotasched" and kv_cache.dram is not None and kv_cache.tier == "host":
         require_memory("kv_cache.dram.max", kv_cache.dram.max, memory_limit_bytes())
@@ -89,7 +96,8 @@ def _serve(
 
         argv = [*engine_argv(config, model, defaults), *vllm_arguments]
         try:
-            launch(Launch(config, model, argv, token, listener), _say, _warn)
+            order = Launch(config, model, argv, token, api_keys, tls, listener)
+            launch(order, _say, _warn)
         except EngineFailed as error:
             raise _failed(str(error), exit_codes.FAILURE) from None
         except UsageError as error:

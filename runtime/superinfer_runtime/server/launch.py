@@ -6,6 +6,7 @@ sets the telemetry up, and serves.
 
 import os
 import socket
+import ssl
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from superinfer_contract.validation import ConfigError, describe
 from superinfer_runtime.engine.version import VersionError, check_vllm_version
 from superinfer_runtime.server import crash_note
 from superinfer_runtime.server.admin_token import AdminToken
+from superinfer_runtime.server.api_keys import ApiKeys
 from superinfer_runtime.server.eligibility import check_arguments, rotation_obstacle
 from superinfer_runtime.server.serving import EngineDied, Service, serve
 from superinfer_runtime.server.start_abort import abort_on_signals
@@ -48,6 +50,8 @@ class Launch:
     argv: Sequence[str]
     """vLLM's arguments so far: model, engine arguments, and what the user gave after ``--``."""
     token: AdminToken
+    api_keys: ApiKeys | None
+    tls: ssl.SSLContext | None
     listener: socket.socket
 
 
@@ -92,7 +96,9 @@ def launch(order: Launch, say: Callable[[str], None], warn: Callable[[str], None
         note = crash_note.install(folder, DEFAULT_LOGGING_CONFIG)
         with _telemetry(config, args):
             say(start_line(config, order.listener.getsockname(), stock_reason))
-            service = Service(config, order.token, control_socket, stock_reason or "")
+            service = Service(
+                config, order.token, order.api_keys, order.tls, control_socket, stock_reason or ""
+            )
             try:
                 with _as_config_error(logger):
                     uvloop.run(serve(args, order.listener, service, say))
@@ -133,6 +139,15 @@ def _parsed(argv: Sequence[str], order: Launch) -> Any:
     moved = args.host is not None or args.port != parser.get_default("port")
     if moved or args.model_tag is not None or args.model != order.model:
         raise ConfigError("the model, --host and --port are given before --")
+    if order.api_keys is not None and (args.api_key or os.environ.get("VLLM_API_KEY")):
+        raise ConfigError(
+            "server.api_key_file: vLLM's --api-key (or VLLM_API_KEY) asks for another key in the "
+            "same header; give one of them"
+        )
+    if order.tls is not None and (args.ssl_certfile or args.ssl_keyfile):
+        raise ConfigError(
+            "server.tls: vLLM's --ssl-certfile and --ssl-keyfile set it too; drop them"
+        )
     args.host, args.port = order.config.server.host, order.config.server.port
     try:
         validate_parsed_serve_args(args)

@@ -4,7 +4,7 @@
 used, as `vllm/entrypoints/openai/api_server.py` does in ``run_server``: its parser, engine client,
 FastAPI app and ``serve_http``. Our layers are added to the finished app with Starlette's own means:
 
-* `FrontDoor` outermost, before vLLM's API-key check, for our routes and the drain gate;
+* `FrontDoor` outermost, before vLLM's API-key check, for our routes and the gates;
 * `SloClassMiddleware` innermost, so that only requests that vLLM would serve get their body read.
 
 vLLM's ``--middleware`` would leave the order to chance and takes classes without arguments, its
@@ -13,6 +13,7 @@ endpoint plug-ins cannot wrap routes: hence not through those. A user's own ``--
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from starlette.middleware import Middleware
 from superinfer_contract.runtime_config import RuntimeConfig
 
 from superinfer_runtime.server.admin_token import AdminToken
+from superinfer_runtime.server.api_keys import ApiKeys
+from superinfer_runtime.server.bounded_head import BoundedHead
 from superinfer_runtime.server.budget_routes import BudgetRoutes, ResizableEngine
 from superinfer_runtime.server.control_client import ControlClient
 from superinfer_runtime.server.drain import Drain
@@ -44,6 +47,8 @@ class Service:
 
     config: RuntimeConfig
     token: AdminToken
+    api_keys: ApiKeys | None
+    tls: ssl.SSLContext | None
     control_socket: str | None
     """None: vLLM's own scheduler serves, for ``stock_reason``."""
     stock_reason: str = ""
@@ -82,7 +87,7 @@ async def serve(
             await init_app_state(engine_client, app.state, args, tasks)
             taking_over = asyncio.create_task(stopping.take_over(app, engine_client))
             try:
-                shutdown = await serve_http(app, sock=listener, **_uvicorn_arguments(args))
+                shutdown = await serve_http(app, sock=listener, **_uvicorn_arguments(args, service))
             finally:
                 taking_over.cancel()
             died = engine_client.errored and not stopping.requested
@@ -120,10 +125,18 @@ def add_layers(app: Any, service: Service, drain: Drain, engine_client: Any) -> 
         )
     )
     routes = [*probe_routes(not_ready_reason), *budget.routes]
-    app.add_middleware(FrontDoor, routes=routes, drain=drain)
+    limits = service.config.server
+    app.add_middleware(
+        FrontDoor,
+        routes=routes,
+        drain=drain,
+        api_keys=service.api_keys,
+        max_body_bytes=limits.max_body,
+        max_requests=limits.max_concurrent_requests,
+    )
 
 
-def _uvicorn_arguments(args: Any) -> dict[str, Any]:
+def _uvicorn_arguments(args: Any, service: Service) -> dict[str, Any]:
     """The arguments of `api_server.build_and_serve`, which builds the app itself."""
     from vllm import envs
     from vllm.entrypoints.serve.utils.server_utils import get_uvicorn_log_config
@@ -143,5 +156,7 @@ def _uvicorn_arguments(args: Any) -> dict[str, Any]:
         "ssl_ciphers": args.ssl_ciphers,
         "h11_max_incomplete_event_size": args.h11_max_incomplete_event_size,
         "h11_max_header_count": args.h11_max_header_count,
+        "http": BoundedHead,
         **({} if log_config is None else {"log_config": log_config}),
+        **({} if service.tls is None else {"ssl_context_factory": lambda *_: service.tls}),
     }

@@ -17,8 +17,6 @@ from superinfer_runtime.server.openai_error import openai_error
 from superinfer_runtime.server.slo_request import SloHeaderError, XArgs, slo_arguments
 
 GENERATING_PATHS = frozenset({"/v1/completions", "/v1/chat/completions", "/v1/responses"})
-MAX_BODY_BYTES = 128 * 2**20
-"""Room for images inside a chat; a larger body is answered 413."""
 
 _XARGS = "vllm_xargs"
 
@@ -26,18 +24,10 @@ _XARGS = "vllm_xargs"
 class SloClassMiddleware:
     """Checks the SLO headers of generating requests and, with ``inject``, hands them to vLLM."""
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        classes: Sequence[SloClass],
-        *,
-        inject: bool,
-        max_body_bytes: int = MAX_BODY_BYTES,
-    ) -> None:
+    def __init__(self, app: ASGIApp, classes: Sequence[SloClass], *, inject: bool) -> None:
         self._app = app
         self._classes = classes
         self._inject = inject
-        self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not _generates(scope):
@@ -52,40 +42,23 @@ class SloClassMiddleware:
         if not self._inject:
             await self._app(scope, receive, send)
             return
-        try:
-            body = await self._read(receive)
-        except _BodyTooLarge:
-            refusal = openai_error(
-                413,
-                f"the request body is larger than {self._max_body_bytes} bytes",
-                code="request_too_large",
-                headers={"connection": "close"},
-            )
-            await refusal(scope, receive, send)
-            return
+        body = await _read(receive)
         if body is None:
-            return  # the client went away before it had sent everything
+            return
         body = with_arguments(body, arguments)
         await self._app(_with_length(scope, len(body)), _replay(body, receive), send)
 
-    async def _read(self, receive: Receive) -> bytes | None:
-        chunks: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            chunk: bytes = message.get("body", b"")
-            size += len(chunk)
-            if size > self._max_body_bytes:
-                raise _BodyTooLarge
-            chunks.append(chunk)
-            if not message.get("more_body", False):
-                return b"".join(chunks)
 
-
-class _BodyTooLarge(Exception):
-    pass
+async def _read(receive: Receive) -> bytes | None:
+    """Return the body, which `body_limit` bounds; None: the client went away before its end."""
+    chunks: list[bytes] = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        chunks.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(chunks)
 
 
 def with_arguments(body: bytes, arguments: XArgs) -> bytes:
@@ -103,7 +76,10 @@ def with_arguments(body: bytes, arguments: XArgs) -> bytes:
     if not isinstance(own, dict | None):
         return body
     request[_XARGS] = {**(own or {}), **arguments}
-    return json.dumps(request, separators=(",", ":")).encode()
+    try:
+        return json.dumps(request, separators=(",", ":")).encode()
+    except RecursionError:  # nested as deep as could just be read
+        return body
 
 
 def _generates(scope: Scope) -> bool:

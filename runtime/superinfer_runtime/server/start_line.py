@@ -21,8 +21,9 @@ def start_line(config: RuntimeConfig, address: Any, stock_reason: str | None) ->
     if stock_reason is None:
         budgets += f", DRAM {_budget(config.kv_cache.dram, 'none')}"
     scheduler = "RotaSched" if stock_reason is None else f"vLLM's scheduler ({stock_reason})"
+    scheme = "http" if config.server.tls is None else "https"
     return (
-        f"superinfer: http://{address[0]}:{address[1]} | {scheduler} | classes {classes} | "
+        f"superinfer: {scheme}://{address[0]}:{address[1]} | {scheduler} | classes {classes} | "
         f"{budgets}"
     )
 

@@ -39,7 +39,7 @@ def meter_provider(
     """Return a provider that pushes every ``config.interval_s``; None: nothing to push to.
 
     Raises:
-        ConfigError: a protocol that is not spoken, or a token file without a token.
+        ConfigError: a protocol that is not spoken, or a file that cannot be used.
     """
     if not config.otlp_endpoint and not _first(environment, _ENDPOINT_VARIABLES):
         return None
@@ -67,32 +67,43 @@ def _exporter(config: TelemetryConfig, environment: Mapping[str, str]) -> Metric
         name.lower(): value.get_secret_value() for name, value in config.otlp_headers.items()
     }
     if config.otlp_token_file is not None:
-        headers["authorization"] = f"Bearer {_token(config.otlp_token_file)}"
+        token = _content(config.otlp_token_file, "otlp_token_file")
+        headers["authorization"] = f"Bearer {token.decode()}"
     # Without any, None: the exporter reads the standard variables by itself.
     if protocol == _GRPC:
+        from grpc import ssl_channel_credentials  # type: ignore[import-untyped]
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (
             OTLPMetricExporter as GrpcExporter,
         )
 
-        return GrpcExporter(endpoint=config.otlp_endpoint, headers=headers or None)
+        credentials = None
+        if config.otlp_ca_file is not None:
+            credentials = ssl_channel_credentials(_content(config.otlp_ca_file, "otlp_ca_file"))
+        return GrpcExporter(
+            endpoint=config.otlp_endpoint, headers=headers or None, credentials=credentials
+        )
     if protocol == _HTTP:
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import (
             OTLPMetricExporter as HttpExporter,
         )
 
         endpoint = http_endpoint(config.otlp_endpoint) if config.otlp_endpoint else None
-        return HttpExporter(endpoint=endpoint, headers=headers or None)
+        ca_file = None
+        if config.otlp_ca_file is not None:
+            _content(config.otlp_ca_file, "otlp_ca_file")  # a missing file is told at the start
+            ca_file = str(config.otlp_ca_file)
+        return HttpExporter(endpoint=endpoint, headers=headers or None, certificate_file=ca_file)
     raise ConfigError(f"OTLP protocol {protocol!r} is not spoken; choose {_HTTP} or {_GRPC}")
 
 
-def _token(file: Path) -> str:
+def _content(file: Path, field: str) -> bytes:
     try:
-        token = file.read_text().strip()
+        content = file.read_bytes().strip()
     except OSError as error:
-        raise ConfigError(f"telemetry.otlp_token_file: {file}: {error.strerror}") from error
-    if not token:
-        raise ConfigError(f"telemetry.otlp_token_file: {file} is empty")
-    return token
+        raise ConfigError(f"telemetry.{field}: {file}: {error.strerror}") from error
+    if not content:
+        raise ConfigError(f"telemetry.{field}: {file} is empty")
+    return content
 
 
 def _resource(config: TelemetryConfig) -> Resource:

@@ -1,8 +1,9 @@
 """An exporter whose failures are told once, not at every interval.
 
 A collector that is down must neither disturb serving nor fill the log: the SDK's own records about
-a failing export (and their tracebacks) are dropped while ours runs, one warning says that it began
-and one line that it is over. Other exporters of the process keep their logging.
+a failing export (and their tracebacks) are dropped while ours runs, one warning says in the first
+one's words that it began and one line that it is over. Other exporters of the process keep their
+logging.
 """
 
 import logging
@@ -18,6 +19,7 @@ _NOISY_LOGGERS = (
     "opentelemetry.exporter.otlp.proto.grpc.exporter",
     "opentelemetry.exporter.otlp.proto.http.metric_exporter",
 )
+_MAX_REASON_CHARS = 600
 _ours = threading.local()
 
 
@@ -38,10 +40,10 @@ class QuietExporter(MetricExporter):
     def export(
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
     ) -> MetricExportResult:
-        _ours.exporting = True
+        _ours.exporting, _ours.said = True, ""
         try:
             result = self._exporter.export(metrics_data, timeout_millis=timeout_millis, **kwargs)
-            reason = "refused or not reachable"
+            reason = _ours.said or "refused or not reachable"
         except Exception as error:  # whatever it is, serving goes on
             result, reason = MetricExportResult.FAILURE, f"{type(error).__name__}: {error}"
         finally:
@@ -61,5 +63,9 @@ class QuietExporter(MetricExporter):
         self._exporter.shutdown(timeout_millis)
 
 
-def _not_ours(_: logging.LogRecord) -> bool:
-    return not getattr(_ours, "exporting", False)
+def _not_ours(record: logging.LogRecord) -> bool:
+    if not getattr(_ours, "exporting", False):
+        return True
+    if not _ours.said:
+        _ours.said = record.getMessage().splitlines()[0][:_MAX_REASON_CHARS]
+    return False
