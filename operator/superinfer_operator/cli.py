@@ -100,6 +100,12 @@ def run(
         str | None,
         typer.Option(help="Where pods send telemetry; the operator's own Service if left out."),
     ] = None,
+    service_monitor_label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="Label of the runtimes' ServiceMonitors; may be repeated."
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",
     http_port: Annotated[int, typer.Option(min=0, max=65535, help="/healthz and /metrics.")] = 8080,
     otlp_http_port: Annotated[int, typer.Option(min=0, max=65535)] = 4318,
@@ -125,7 +131,12 @@ def run(
         run_operator(
             RunOptions(
                 signing_key=signing_key,
-                platform=Platform(runtime_image, operator_namespace, endpoint),
+                platform=Platform(
+                    runtime_image,
+                    operator_namespace,
+                    endpoint,
+                    service_monitor_labels=_labels(service_monitor_label or []),
+                ),
                 namespaces=tuple(namespace or ()),
                 host=host,
                 http_port=http_port,
@@ -134,6 +145,15 @@ def run(
             )
         )
     )
+
+
+def _labels(given: list[str]) -> dict[str, str]:
+    for label in given:
+        if not label.partition("=")[0] or "=" not in label:
+            raise typer.BadParameter(
+                f"{label!r} is not KEY=VALUE", param_hint="--service-monitor-label"
+            )
+    return dict(label.split("=", 1) for label in given)
 
 
 async def _until_signal(

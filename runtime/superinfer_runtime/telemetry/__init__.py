@@ -1,1 +1,1 @@
-"""From the scheduler's snapshots to OpenTelemetry: `snapshot` -> `meters` -> `otlp`."""
+"""From the scheduler's snapshots to OpenTelemetry: `snapshot` -> `meters` -> `otlp`, `prometheus_face`."""
