@@ -120,7 +120,9 @@ def test_values_reach_the_operator(helm: Helm) -> None:
 def test_rules_and_dashboards_are_the_files_as_they_are(helm: Helm) -> None:
     made = helm.objects(CHART, EVERYTHING)
     rules = (CHART / "files" / "rules.yaml").read_text()
-    moved = rules.replace("runbook_url: docs/runbooks", "runbook_url: https://wiki.example/superinfer")
+    moved = rules.replace(
+        "runbook_url: docs/runbooks", "runbook_url: https://wiki.example/superinfer"
+    )
     boards = {
         name: text
         for each in made
