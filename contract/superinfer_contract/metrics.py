@@ -1,8 +1,8 @@
 """Every metric that a runtime sends: the one list that code, dashboards, alerts and docs use.
 
 OpenTelemetry's GenAI server conventions name the histograms; everything of our own stands under
-``superinfer.``. The Prometheus face at ``/metrics`` has them beside vLLM's own, under the names that
-`prometheus` tells.
+``superinfer.``. The Prometheus face at ``/metrics`` has them beside vLLM's own, under
+the names that `prometheus` tells.
 """
 
 from dataclasses import dataclass

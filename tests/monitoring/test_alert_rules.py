@@ -15,7 +15,6 @@ from superinfer_contract.prometheus import label, series
 from superinfer_operator.self_telemetry import instruments
 
 OURS = re.compile(r"\b(?:superinfer|gen_ai)[a-z0-9_:]+")
-TESTS = sorted((ROOT / "tests" / "monitoring").glob("*.test.yaml"))
 HEADINGS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 
 
@@ -37,7 +36,7 @@ def test_prometheus_takes_the_rules() -> None:
     promtool("check", "rules", RULES)
 
 
-@pytest.mark.parametrize("file", TESTS, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", shown_by_tests().files, ids=lambda file: file.name)
 def test_alerts_fire_when_they_should_and_only_then(file: Any) -> None:
     promtool("test", "rules", file)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -17,6 +18,7 @@ class Tested:
     fires: frozenset[str]
     silent: frozenset[str]
     rules: int
+    files: tuple[Path, ...]
 
 
 def alert_rules() -> list[dict[str, Any]]:
@@ -46,6 +48,7 @@ def shown_by_tests() -> Tested:
         frozenset(name for name, _ in fired),
         frozenset(case["alertname"] for case in cases if not case["exp_alerts"]),
         sum(_key(rule) in fired for rule in alert_rules()),
+        tuple(_files()),
     )
 
 
@@ -60,6 +63,10 @@ def _rules() -> list[dict[str, Any]]:
 
 
 def _cases() -> Iterator[dict[str, Any]]:
-    for file in sorted(TESTS.glob("*.test.yaml")):
+    for file in _files():
         for test in yaml.safe_load(file.read_text())["tests"]:
             yield from test.get("alert_rule_test", ())
+
+
+def _files() -> list[Path]:
+    return sorted(TESTS.glob("*.test.yaml"))

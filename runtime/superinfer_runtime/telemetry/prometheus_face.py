@@ -1,8 +1,8 @@
 """The meters as Prometheus scrapes them, at vLLM's own ``/metrics``.
 
-vLLM answers there from prometheus_client's default registry, so ours is one more collector in it and
-needs no route. It answers in a pool of threads, and the exporter does not bear two scrapes at once:
-the collector lets one in at a time.
+vLLM answers there from prometheus_client's default registry, so ours is one more collector in it
+and needs no route. It answers in a pool of threads, and the exporter does not bear two scrapes at
+once: the collector lets one in at a time.
 """
 
 import threading

@@ -119,13 +119,11 @@ BOARD = Board(
         ),
         Panel(
             "Link as calibrated at start",
-            "Out, in, and both at once summed (duplex). 0: not calibrated (CPU).",
+            "Out, in, and both at once summed (duplex). What copies can reach at best.",
             "Bps",
             (
                 Query(
-                    gauge("avg", "superinfer_kv_link_calibrated_bytes_per_second")
-                    + f" or on ({SERVICE}) 0 * "
-                    + gauge("max", "superinfer_kv_rotation_enabled", SERVICE),
+                    gauge("avg", "superinfer_kv_link_calibrated_bytes_per_second"),
                     NAMED,
                 ),
             ),
