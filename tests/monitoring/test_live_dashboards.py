@@ -10,11 +10,10 @@ import pytest
 from check import shown
 from cluster import Cluster, holds
 from demo import NAME, START_TIMEOUT_S, TEAM, service
-from monitored import prometheus_beside, under_load
+from monitored import QUICK, prometheus_beside, under_load
 from superinfer_contract import metrics
 from superinfer_contract.prometheus import series
 from superinfer_operator.self_telemetry import instruments
-from superinfer_runtime.demo.scenario import Scenario
 from superinfer_runtime.tiny_model import ensure_tiny_model
 
 pytestmark = [pytest.mark.cluster, pytest.mark.e2e]
@@ -26,18 +25,17 @@ NOT_ON_A_CPU = {metrics.LINK_CROSSOVER}
 
 
 async def test_every_panel_has_data(tmp_path: Path) -> None:
-    scenario = Scenario()
-    model = ensure_tiny_model(num_layers=scenario.num_layers)
+    model = ensure_tiny_model(num_layers=QUICK.num_layers)
     async with Cluster.start(tmp_path) as cluster:
         await cluster.install_operator()
         await cluster.kubectl("create", "namespace", TEAM)
-        await cluster.apply(service(model, scenario))
+        await cluster.apply(service(model, QUICK))
         await cluster.until(TEAM, "sis", NAME, holds("Ready", "Servable"), START_TIMEOUT_S)
         url = await cluster.address(TEAM, NAME)
         folder = tmp_path / "prometheus"
         async with (
             prometheus_beside(cluster, folder, TEAM, NAME) as prometheus,
-            under_load(url, scenario, LOAD_S),
+            under_load(url, QUICK, LOAD_S),
         ):
             result = await shown(prometheus, WITHIN_S)
             assert result.empty == ()

@@ -7,6 +7,7 @@ Prometheus answers. The operator and vLLM (embedded model, on this CPU) run as i
 """
 
 import asyncio
+import math
 import tempfile
 import time
 from pathlib import Path
@@ -17,10 +18,9 @@ from check import RATE_INTERVAL, shown
 from cluster import Cluster, holds
 from dashboards.written import WrittenPanel, panels
 from demo import NAME, START_TIMEOUT_S, TEAM, service
-from matplotlib.ticker import FuncFormatter
-from monitored import prometheus_beside, under_load
+from matplotlib.ticker import FuncFormatter, MultipleLocator
+from monitored import QUICK, prometheus_beside, under_load
 from prometheus_process import ROOT, Line, Prometheus
-from superinfer_runtime.demo.scenario import Scenario
 from superinfer_runtime.tiny_model import ensure_tiny_model
 
 matplotlib.use("Agg")
@@ -28,7 +28,9 @@ from matplotlib import pyplot
 
 IMAGES = ROOT / "docs" / "images"
 WATCHED_S = 90.0
-COLUMN_INCHES, ROW_INCHES = 0.62, 0.34
+GAP_S = 5.0
+"""A longer pause between points is a gap in the line."""
+COLUMN_INCHES, ROW_INCHES = 0.62, 0.36
 COLORS = pyplot.get_cmap("tab10").colors
 STEP_COLORS = {"green": "#3a9a4a", "yellow": "#c99700", "red": "#c0392b"}
 SCALES = {
@@ -41,19 +43,18 @@ SUFFIXES = {"reqps": " req/s", "ops": "/s"}
 
 async def record() -> None:
     """Run, look, and draw every dashboard."""
-    scenario = Scenario()
-    model = ensure_tiny_model(num_layers=scenario.num_layers)
+    model = ensure_tiny_model(num_layers=QUICK.num_layers)
     with tempfile.TemporaryDirectory(prefix="superinfer-draw-") as name:
         folder = Path(name)
         async with Cluster.start(folder) as cluster:
             await cluster.install_operator()
             await cluster.kubectl("create", "namespace", TEAM)
-            await cluster.apply(service(model, scenario))
+            await cluster.apply(service(model, QUICK))
             await cluster.until(TEAM, "sis", NAME, holds("Ready", "Servable"), START_TIMEOUT_S)
             url = await cluster.address(TEAM, NAME)
             async with (
                 prometheus_beside(cluster, folder / "prometheus", TEAM, NAME) as prometheus,
-                under_load(url, scenario, WATCHED_S),
+                under_load(url, QUICK, WATCHED_S),
             ):
                 started_s = time.time()
                 await asyncio.sleep(WATCHED_S)
@@ -88,9 +89,9 @@ def draw_panel(
     axes = figure.add_axes(
         (
             (at["x"] + 1.4) / 24,
-            1 - (at["y"] + at["h"] - 1.5) / rows,
+            1 - (at["y"] + at["h"] - 2.4) / rows,
             (at["w"] - 2.0) / 24,
-            (at["h"] - 2.6) / rows,
+            (at["h"] - 3.5) / rows,
         )
     )
     axes.set_title(panel.title, loc="left", fontsize=9, fontweight="bold")
@@ -106,18 +107,36 @@ def draw_panel(
             axes.text(beside[0], 0.0, name, fontsize=8, ha="center", va="center", color="#555555")
         return
     for number, (name, line) in enumerate(lines):
-        times, heights = zip(*((at_s - start_s, value) for at_s, value in line.points), strict=True)
+        times, heights = drawn(line, start_s)
         axes.plot(times, heights, label=name, color=COLORS[number % len(COLORS)], linewidth=1.2)
     axes.set_xlim(left=0)
     if "min" in field:
         axes.set_ylim(bottom=field["min"])
+    if field["unit"] == "bytes":
+        top = max(values, default=0.0) or 1.0
+        axes.yaxis.set_major_locator(MultipleLocator(2 ** math.floor(math.log2(top) - 1)))
     axes.yaxis.set_major_formatter(FuncFormatter(tell))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} s"))
     axes.tick_params(labelsize=7)
     axes.grid(alpha=0.25)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    axes.legend(fontsize=6.5, loc="upper left", framealpha=0.6, ncols=1 + (len(lines) > 4))
+    columns = max(1, min(len(lines), at["w"] // 3))
+    below = {"loc": "upper left", "bbox_to_anchor": (0, -0.13), "borderaxespad": 0.0}
+    axes.legend(fontsize=6.5, frameon=False, ncols=columns, **below)
+
+
+def drawn(line: Line, start_s: float) -> tuple[list[float], list[float]]:
+    """A line's times and values, broken where Prometheus had none."""
+    times: list[float] = []
+    values: list[float] = []
+    for at_s, value in line.points:
+        if times and at_s - start_s - times[-1] > GAP_S:
+            times.append(at_s - start_s)
+            values.append(math.nan)
+        times.append(at_s - start_s)
+        values.append(value)
+    return times, values
 
 
 def named(legend: str, line: Line) -> str:
@@ -137,6 +156,8 @@ def in_unit(unit: str, largest: float) -> Any:
     """Return a formatter of the panel's unit, at the scale of its largest value."""
     if unit == "percentunit":
         return lambda value, _: f"{100 * value:.3g} %"
+    if unit == "s" and not largest:
+        return lambda value, _: f"{value:.3g} s"
     if unit in SCALES:
         scale = next((each for each in SCALES[unit] if largest >= each[0]), SCALES[unit][-1])
         return lambda value, _: f"{value / scale[0]:.3g} {scale[1]}"

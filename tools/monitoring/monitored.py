@@ -16,6 +16,17 @@ from superinfer_runtime.bench.runner import run_load
 from superinfer_runtime.bench.workload import Workload
 from superinfer_runtime.demo.scenario import Scenario
 
+MIB = 2**20
+QUICK = Scenario(
+    num_layers=4,
+    hbm_bytes=4 * MIB,
+    dram_initial_bytes=2 * MIB,
+    dram_max_bytes=40 * MIB,
+    dram_step_bytes=4 * MIB,
+    slab_bytes=MIB,
+)
+"""The demo's service with a sixth of its layers and memory: requests take seconds."""
+
 
 @contextlib.asynccontextmanager
 async def prometheus_beside(
