@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE := 1
 export VLLM_NO_USAGE_STATS := 1
 export VLLM_HOST_IP := 127.0.0.1
 
-.PHONY: help setup setup-gpu controlplane helm demo cluster charts test check lint types bench bench-limits simulate validate bench-gpu record-gpu check-gpu audit lock clean
+.PHONY: help setup setup-gpu controlplane helm prometheus demo cluster charts test check lint types bench bench-limits simulate validate bench-gpu record-gpu check-gpu audit lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -39,16 +39,19 @@ controlplane:  ## etcd and Kubernetes' binaries for tests and `make cluster` (bu
 helm:  ## Helm 3 and 4 for tests and `make charts` (built once, then cached)
 	@tools/controlplane/build-helm
 
+prometheus:  ## prometheus and promtool for tests and `make charts` (Debian's, unpacked once, then cached)
+	@tools/monitoring/prometheus
+
 cluster: setup controlplane  ## the operator on a real Kubernetes API server, pods as processes (needs root)
 	PYTHONPATH=tests/testbed $(BIN)/python tools/cluster/demo.py --output out/cluster.json
 
-charts: setup controlplane helm  ## install, upgrade, roll back and uninstall by Helm, under load, on the same (needs root)
-	PYTHONPATH=tests/testbed:tools/cluster $(BIN)/python tools/charts/run.py --output out/charts.json
+charts: setup controlplane helm prometheus  ## install, upgrade, roll back and uninstall by Helm, under load, on the same (needs root)
+	PYTHONPATH=tests/testbed:tools/cluster:tools/monitoring $(BIN)/python tools/charts/run.py --output out/charts.json
 
 demo: setup  ## the main job: stock vLLM against RotaSched on this CPU, budgets resized by telemetry
 	$(BIN)/python -m superinfer_runtime.demo --output out/demo.json
 
-test: setup controlplane helm lint types  ## everything that CI runs
+test: setup controlplane helm prometheus lint types  ## everything that CI runs
 	$(BIN)/pytest -n 2
 
 check: setup lint types  ## the loop to work in: all but what imports vLLM or starts servers

@@ -8,6 +8,8 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
+CLUSTERS = ("tests/cluster/", "tests/charts/", "tests/monitoring/test_live_dashboards.py")
+
 settings.register_profile("superinfer", deadline=None, derandomize=False)
 settings.load_profile("superinfer")
 
@@ -28,7 +30,7 @@ class OneClusterAtATime(LoadScopeScheduling):
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "cluster" if nodeid.startswith(("tests/cluster/", "tests/charts/")) else nodeid
+        return "cluster" if nodeid.startswith(CLUSTERS) else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)

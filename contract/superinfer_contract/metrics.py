@@ -1,7 +1,8 @@
 """Every metric that a runtime sends: the one list that code, dashboards, alerts and docs use.
 
 OpenTelemetry's GenAI server conventions name the histograms; everything of our own stands under
-``superinfer.``. The Prometheus face at ``/metrics`` keeps vLLM's own names and is not listed here.
+``superinfer.``. The Prometheus face at ``/metrics`` has them beside vLLM's own, under
+the names that `prometheus` tells.
 """
 
 from dataclasses import dataclass
@@ -118,6 +119,20 @@ REQUEST_DURATION = Metric(
     (Attribute.SLO_CLASS, Attribute.MODEL),
     _DURATION_BUCKETS,
 )
+SLO_TARGET = Metric(
+    "superinfer.slo.target",
+    Kind.GAUGE,
+    "1",
+    "Share of a class's requests that are to meet both objectives, as configured",
+    (Attribute.SLO_CLASS,),
+)
+SLO_OBJECTIVE = Metric(
+    "superinfer.slo.objective",
+    Kind.GAUGE,
+    "s",
+    "Time that a class's objective allows, as configured",
+    (Attribute.SLO_CLASS, Attribute.OBJECTIVE),
+)
 SLO_CLASS_SHARE = Metric(
     "superinfer.slo.class.share",
     Kind.GAUGE,
@@ -145,6 +160,12 @@ REQUESTS = Metric(
     "{request}",
     "Requests by state: running, waiting, rotary (KV in DRAM or on its way)",
     (Attribute.STATE,),
+)
+ROTATION_ENABLED = Metric(
+    "superinfer.kv.rotation.enabled",
+    Kind.GAUGE,
+    "{boolean}",
+    "1: requests can rotate; 0: it was asked for and cannot be; no point: not asked for",
 )
 ROTATIONS = Metric(
     "superinfer.kv.rotations",
@@ -201,6 +222,13 @@ COPY_FAILURES = Metric(
 )
 KV_BUDGET = Metric(
     "superinfer.kv.budget", Kind.GAUGE, "By", "KV budget in force", (Attribute.TIER,)
+)
+KV_BUDGET_MAX = Metric(
+    "superinfer.kv.budget.max",
+    Kind.GAUGE,
+    "By",
+    "Largest KV budget that the configuration allows",
+    (Attribute.TIER,),
 )
 KV_USED = Metric("superinfer.kv.used", Kind.GAUGE, "By", "KV bytes in use", (Attribute.TIER,))
 KV_HEADROOM = Metric(

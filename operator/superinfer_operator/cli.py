@@ -117,6 +117,12 @@ def run(
         Path | None,
         typer.Option(help="CAs that runtimes with spec.server.tls are checked against."),
     ] = None,
+    service_monitor_label: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="Label of the runtimes' ServiceMonitors; may be repeated."
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",
     http_port: Annotated[int, typer.Option(min=0, max=65535, help="/healthz and /metrics.")] = 8080,
     otlp_http_port: Annotated[int, typer.Option(min=0, max=65535)] = 4318,
@@ -148,7 +154,12 @@ def run(
         run_operator(
             RunOptions(
                 signing_key=signing_key,
-                platform=Platform(runtime_image, operator_namespace, endpoint),
+                platform=Platform(
+                    runtime_image,
+                    operator_namespace,
+                    endpoint,
+                    service_monitor_labels=_labels(service_monitor_label or []),
+                ),
                 tls=tls,
                 otlp_ca=otlp_ca,
                 runtime_ca=runtime_ca,
@@ -160,6 +171,15 @@ def run(
             )
         )
     )
+
+
+def _labels(given: list[str]) -> dict[str, str]:
+    for label in given:
+        if not label.partition("=")[0] or "=" not in label:
+            raise typer.BadParameter(
+                f"{label!r} is not KEY=VALUE", param_hint="--service-monitor-label"
+            )
+    return dict(label.split("=", 1) for label in given)
 
 
 async def _until_signal(

@@ -78,7 +78,7 @@ def plan(
     else:
         delete += [(NETWORK_POLICY, name) for name in children.names(NETWORK_POLICY)]
     if platform.service_monitors:
-        apply.append(service_monitor(sis))
+        apply.append(service_monitor(sis, platform.service_monitor_labels))
     lets_go = replicas is None and there is not None and _owns_replicas(there)
     return Plan(tuple(apply), tuple(delete), _count(there) if lets_go else None)
 

@@ -24,6 +24,8 @@ EVERYTHING = {
         "metricsFrom": [{"namespaceSelector": {"matchLabels": {"team": "watch"}}}],
     },
     "serviceMonitor": {"enabled": True, "interval": "10s", "labels": {"release": "prometheus"}},
+    "prometheusRule": {"enabled": True, "runbooks": "https://wiki.example/superinfer"},
+    "dashboards": {"enabled": True},
     "env": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4318"}],
     "nodeSelector": {"kubernetes.io/arch": "arm64"},
     "tolerations": [{"operator": "Exists"}],
@@ -51,6 +53,9 @@ CASES = [
 ]
 
 
+PROMETHEUS_KINDS = ("PrometheusRule", "ServiceMonitor")
+
+
 def by_kind(objects: list[dict[str, Any]], kind: str) -> dict[str, Any]:
     """Return the one object of a kind."""
     (found,) = (each for each in objects if each["kind"] == kind)
@@ -66,7 +71,7 @@ def test_lint_finds_nothing(helm: Helm, chart: Any) -> None:
 def test_kubernetes_takes_every_object(helm: Helm, values: dict[str, Any]) -> None:
     made = helm.objects(CHART, values)
 
-    of_its_own = [each for each in made if each["kind"] != "ServiceMonitor"]
+    of_its_own = [each for each in made if each["kind"] not in PROMETHEUS_KINDS]
     assert [said for each in of_its_own for said in problems(each)] == []
     pods = [each["spec"] for each in made if each["kind"] == "Pod"]
     pods.append(by_kind(made, "Deployment")["spec"]["template"]["spec"])
@@ -108,10 +113,12 @@ def test_values_reach_the_operator(helm: Helm) -> None:
         "--log-level=info",
         "--namespace=a",
         "--namespace=b",
+        "--service-monitor-label=release=prometheus",
     ]
     assert container["env"][1]["name"] == "OTEL_EXPORTER_OTLP_ENDPOINT"
     names = {each["metadata"]["name"] for each in made}
     own = {"blue", "blue-cluster", "blue-sa", "blue-signing", "blue-test"}
+    own |= {f"blue-{board}" for board in ("slo", "rotation", "budgets", "fleet")}
     assert names == own | {"extra", "superinfer-more"}
 
 
@@ -127,6 +134,25 @@ def test_with_tls_the_secrets_are_mounted_and_runtimes_told(helm: Helm) -> None:
     assert tls["secret"]["secretName"] == "superinfer-operator-tls"
     for file in ("tls-certificate", "tls-key", "otlp-ca"):
         assert any(each.startswith(f"--{file}={mounted['tls']}/") for each in container["args"])
+
+
+def test_rules_and_dashboards_are_the_files_as_they_are(helm: Helm) -> None:
+    made = helm.objects(CHART, EVERYTHING)
+    rules = (CHART / "files" / "rules.yaml").read_text()
+    moved = rules.replace(
+        "runbook_url: docs/runbooks", "runbook_url: https://wiki.example/superinfer"
+    )
+    boards = {
+        name: text
+        for each in made
+        if "grafana_dashboard" in each["metadata"].get("labels", {})
+        for name, text in each["data"].items()
+    }
+
+    assert moved.count("wiki.example") == rules.count("- alert:")
+    assert by_kind(made, "PrometheusRule")["spec"] == yaml.safe_load(moved)
+    files = (CHART / "files" / "dashboards").glob("*.json")
+    assert boards == {file.name: file.read_text().rstrip() for file in files}
 
 
 def test_with_watched_namespaces_the_operator_may_write_there_only(helm: Helm) -> None:

@@ -28,6 +28,8 @@ REFUSED = [
     ({"networkPolicy": {"enabled": "yes"}}, "enabled"),
     ({"networkPolicy": {"metricsFrom": [{}]}}, "metricsFrom"),
     ({"serviceMonitor": {"interval": 30}}, "interval"),
+    ({"prometheusRule": {"runbooks": "two words"}}, "runbooks"),
+    ({"dashboards": {"labels": {"a": 1}}}, "labels"),
     ({"env": [{"value": "1"}]}, "env"),
     ({"env": [{"name": "A", "value": 1}]}, "value"),
     ({"podLabels": {"a": 1}}, "podLabels"),

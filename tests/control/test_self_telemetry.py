@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from superinfer_contract.prometheus import series
 from superinfer_contract.validation import ConfigError
 from superinfer_operator.self_telemetry import OperatorMetrics, OperatorTraces
 from superinfer_operator.self_telemetry.instruments import ALL
@@ -127,6 +128,23 @@ async def test_everything_that_happened_can_be_scraped() -> None:
     ]:
         assert found[(prefix + name, tuple(sorted(labels.items())))] == value
     assert found[("process_resident_memory_bytes", ())] > 0
+
+
+async def test_what_has_not_happened_counts_zero() -> None:
+    found = await samples(OperatorMetrics.create({}))
+    zero = {name for (name, _), value in found.items() if name.endswith("_total") and value == 0}
+    prefix = "superinfer_operator_"
+    counted = ("reconciles_total", "otlp_points_total", "otlp_requests_total")
+    assert {prefix + name for name in counted} <= zero
+    assert (f"{prefix}reconciles_total", (("outcome", "error"),)) in found
+
+
+async def test_names_are_those_that_rules_and_dashboards_are_checked_against() -> None:
+    metrics = OperatorMetrics.create({})
+    use(metrics)
+    told = {name for instrument in ALL for name in series(instrument)}
+    found = {name for name, _ in await samples(metrics) if name.startswith("superinfer_")}
+    assert found == told
 
 
 async def test_the_list_names_all_and_only_what_is_sent(collector: Collector) -> None:

@@ -325,6 +325,11 @@ def test_what_is_switched_off_is_deleted_and_what_the_cluster_lacks_is_not_appli
     assert "NetworkPolicy" not in kinds(without)
     assert "ServiceMonitor" not in kinds(without)
     assert "ServiceMonitor" in kinds(played.plan(service()))
+    labels = {"release": "prometheus", "app.kubernetes.io/name": "another"}
+    played.platform = replace(played.platform, service_monitor_labels=labels)
+    (monitor,) = (each for each in played.plan(service()).apply if each["kind"] == "ServiceMonitor")
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert monitor["metadata"]["labels"]["app.kubernetes.io/name"] == "superinfer"
     played.settle(off)
     assert ("NetworkPolicy", "chat") not in played.objects
     assert played.plan(off).delete == ()

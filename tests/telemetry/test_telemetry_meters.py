@@ -25,10 +25,10 @@ CLASSES = (
 class Read:
     """Meters and what a reader sees of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, rotation: bool | None = True) -> None:
         self._reader = InMemoryMetricReader()
         self.provider = MeterProvider([self._reader], shutdown_on_exit=False)
-        self.meters = SloMeters(self.provider.get_meter("test"), CLASSES, "tiny")
+        self.meters = SloMeters(self.provider.get_meter("test"), CLASSES, "tiny", rotation)
 
     def metrics(self) -> dict[str, Any]:
         data = self._reader.get_metrics_data()
@@ -46,6 +46,10 @@ class Read:
             frozenset((point.attributes or {}).items()): point
             for point in self.metrics()[name].data.data_points
         }
+
+    def values(self, name: str) -> list[float]:
+        found = self.metrics().get(name)
+        return [point.value for point in found.data.data_points] if found else []
 
 
 @pytest.fixture
@@ -84,8 +88,34 @@ def test_all_and_only_the_contracts_metrics_are_sent(read: Read, snapshot: Engin
             assert set(point.attributes or {}) == allowed
 
 
-def test_before_the_first_snapshot_nothing_is_claimed(read: Read) -> None:
-    assert read.metrics() == {}
+def test_before_the_first_snapshot_only_what_was_promised_is_told(read: Read) -> None:
+    promised = {metrics.SLO_TARGET, metrics.SLO_OBJECTIVE}
+    told = {*promised, metrics.SLO_REQUESTS, metrics.ROTATION_ENABLED}
+    assert set(read.metrics()) == {metric.name for metric in told}
+    assert read.points(metrics.SLO_TARGET.name)[labels(slo="chat")].value == 0.95
+    allowed = read.points(metrics.SLO_OBJECTIVE.name)
+    assert allowed[labels(slo="batch", objective="ttft")].value == 60
+    assert allowed[labels(slo="chat", objective="tbt")].value == 0.04
+
+
+def test_what_is_judged_counts_from_zero(read: Read) -> None:
+    judged = read.points(metrics.SLO_REQUESTS.name)
+    assert len(judged) == len(CLASSES) * len(metrics.Objective) * len(metrics.Outcome)
+    assert {point.value for point in judged.values()} == {0}
+
+
+@pytest.mark.parametrize(
+    ("asked", "off", "told"),
+    [(None, None, []), (True, None, [1]), (True, "no DRAM", [0]), (False, None, [1])],
+)
+def test_rotation_is_told_where_it_was_asked_for(
+    snapshot: EngineSnapshot, asked: bool | None, off: str | None, told: list[int]
+) -> None:
+    read = Read(asked)
+    assert read.values(metrics.ROTATION_ENABLED.name) == ([] if asked is None else [asked])
+    read.meters.record(replace(snapshot, rotation_off_reason=off))
+    assert read.values(metrics.ROTATION_ENABLED.name) == told
+    read.provider.shutdown()
 
 
 def test_levels_and_totals_are_the_last_snapshots(read: Read, snapshot: EngineSnapshot) -> None:
@@ -95,6 +125,7 @@ def test_levels_and_totals_are_the_last_snapshots(read: Read, snapshot: EngineSn
     assert states[labels(state="rotary")].value == 1
     assert states[labels(state="running")].value == 3
     assert read.points(metrics.ROTATION_BYTES.name)[labels(direction="in")].value == 600
+    assert read.points(metrics.KV_BUDGET_MAX.name)[labels(tier="dram")].value == 1000
     assert read.points(metrics.KV_USED.name)[labels(tier="dram")].value == 500
     assert read.points(metrics.SLO_MAX_LAG.name)[labels(slo="all")].value == 1.5
     assert read.points(metrics.RECOMPUTE_PREEMPTIONS.name)[labels()].value == 5
@@ -110,7 +141,8 @@ def test_levels_and_totals_are_the_last_snapshots(read: Read, snapshot: EngineSn
 def test_each_objective_is_counted_when_it_is_known(read: Read, snapshot: EngineSnapshot) -> None:
     read.meters.record(replace(snapshot, finish_samples=()))
     judged = read.points(metrics.SLO_REQUESTS.name)
-    assert {dict(key)[metrics.Attribute.OBJECTIVE.value] for key in judged} == {"ttft"}
+    risen = [dict(key) for key, point in judged.items() if point.value]
+    assert {point[metrics.Attribute.OBJECTIVE.value] for point in risen} == {"ttft"}
     read.meters.record(replace(snapshot, ttft_samples=()))
     judged = read.points(metrics.SLO_REQUESTS.name)
     for slo, objective, outcome in (
@@ -121,7 +153,7 @@ def test_each_objective_is_counted_when_it_is_known(read: Read, snapshot: Engine
         ("batch", "joint", "bad"),
     ):
         assert judged[labels(slo=slo, objective=objective, outcome=outcome)].value == 1
-    assert labels(slo="batch", objective="joint", outcome="good") not in judged
+    assert judged[labels(slo="batch", objective="joint", outcome="good")].value == 0
 
 
 def test_histograms_have_the_objectives_as_edges(read: Read, snapshot: EngineSnapshot) -> None:
@@ -163,6 +195,5 @@ def test_good_and_bad_add_up_to_what_was_judged(outcomes: list[bool]) -> None:
         read.meters.record(
             EngineSnapshot(rotation_off_reason=None, hbm=tier, dram=tier, ttft_samples=(sample,))
         )
-    points = read.points(metrics.SLO_REQUESTS.name).values() if outcomes else ()
-    assert sum(point.value for point in points) == len(outcomes)
+    assert sum(read.values(metrics.SLO_REQUESTS.name)) == len(outcomes)
     read.provider.shutdown()

@@ -32,7 +32,7 @@ def push(config: TelemetryConfig, snapshot: EngineSnapshot) -> None:
     """Record one snapshot; shutting down sends it, long before the interval ends."""
     provider = meter_provider(config)
     assert provider is not None
-    SloMeters(provider.get_meter("test"), (PAPER_DEFAULT_CLASS,), "tiny").record(snapshot)
+    SloMeters(provider.get_meter("test"), (PAPER_DEFAULT_CLASS,), "tiny", True).record(snapshot)
     shutdown(provider)
 
 
@@ -84,7 +84,7 @@ def test_it_pushes_at_its_interval(
     config = TelemetryConfig(otlp_endpoint=http_collector.endpoint, interval_s=0.05)
     provider = meter_provider(config)
     assert provider is not None
-    SloMeters(provider.get_meter("test"), (PAPER_DEFAULT_CLASS,), "tiny").record(snapshot)
+    SloMeters(provider.get_meter("test"), (PAPER_DEFAULT_CLASS,), "tiny", True).record(snapshot)
     pause = threading.Event()
     for _ in range(1000):
         if len(http_collector.requests) >= 2:
@@ -123,7 +123,7 @@ def test_a_refusing_collector_is_warned_about_once(
         TelemetryConfig(otlp_endpoint=http_collector.endpoint, interval_s=3600)
     )
     assert provider is not None
-    SloMeters(provider.get_meter("test"), (PAPER_DEFAULT_CLASS,), "tiny").record(snapshot)
+    SloMeters(provider.get_meter("test"), (PAPER_DEFAULT_CLASS,), "tiny", True).record(snapshot)
     for _ in range(3):
         provider.force_flush()
     http_collector.fails = False

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import logging
+import subprocess
 import sys
 import tempfile
 import time
@@ -17,11 +18,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import httpx
+from check import shown
 from cluster import Cluster, holds
 from daemon_process import DaemonFailed
 from demo import NAME, START_TIMEOUT_S, TEAM, delete, say, service, watching
 from helm import CHARTS, Helm, HelmFailed, helm_programs
 from helm_release import HelmRelease
+from monitored import prometheus_beside, under_load
+from prometheus_process import programs as prometheus_programs
+from rule_tests import alert_rules, shown_by_tests
 from steady_load import REQUEST_TIMEOUT_S, SteadyLoad
 from superinfer_runtime.demo.scenario import Scenario
 from superinfer_runtime.tiny_model import ensure_tiny_model
@@ -32,6 +37,7 @@ LOAD_CONCURRENCY = 2
 LOAD_PAUSE_S = 0.2
 BESIDE_UPGRADES_S = 5.0
 """Load before, between and after, so that nothing is missed at the edges."""
+PANELS_WITHIN_S = 90.0
 ANSWER_POLL_S = 0.2
 CONNECT_TIMEOUT_S = 2.0
 
@@ -47,6 +53,13 @@ class Result:
     requests: int = 0
     failed_requests: int = 0
     leftovers: list[str] = field(default_factory=list)
+    dashboard_panels: int = 0
+    dashboard_panels_with_data: int = 0
+    """Panels whose every query a Prometheus answered that scraped operator and runtime."""
+    panels_without_data: list[str] = field(default_factory=list)
+    alert_rules: int = 0
+    alert_rules_tested: int = 0
+    """Rules that promtool's tests, passed in this run, show firing."""
 
     def shortcomings(self) -> list[str]:
         """What the run was to show and did not."""
@@ -54,6 +67,8 @@ class Result:
             "requests were answered during upgrade and rollback": self.requests > 0,
             "no request failed": not self.failed_requests,
             "nothing but the CRD is left": not self.leftovers,
+            "every panel has data": 0 < self.dashboard_panels == self.dashboard_panels_with_data,
+            "every alert is tested": 0 < self.alert_rules == self.alert_rules_tested,
         }
         return [claim for claim, holds_true in claims.items() if not holds_true]
 
@@ -85,6 +100,8 @@ async def story(release: HelmRelease, model: Path, result: Result) -> None:
         result.install_to_first_answer_s = max(result.install_to_first_answer_s, taken_s)
         await release.test()
         await cluster.until(TEAM, "sis", NAME, holds("Ready", "TelemetryAvailable"))
+        if not result.dashboard_panels:
+            await look_at_dashboards(cluster, url, scenario, result)
         async with SteadyLoad.on(url, LOAD_CONCURRENCY, LOAD_PAUSE_S) as load:
             await asyncio.sleep(BESIDE_UPGRADES_S)
             say("helm upgrade, under load")
@@ -100,6 +117,41 @@ async def story(release: HelmRelease, model: Path, result: Result) -> None:
     say("helm uninstall")
     result.leftovers += await release.uninstall()
     await cluster.kubectl("delete", "namespace", TEAM, "--timeout=60s")
+
+
+async def look_at_dashboards(
+    cluster: Cluster, url: str, scenario: Scenario, result: Result
+) -> None:
+    """Put every query of every panel to a Prometheus, under a load that rotates."""
+    say("Prometheus scrapes operator and runtime, under load")
+    with tempfile.TemporaryDirectory(prefix="superinfer-prometheus-") as folder:
+        async with (
+            prometheus_beside(cluster, Path(folder), TEAM, NAME) as prometheus,
+            under_load(url, scenario, PANELS_WITHIN_S),
+        ):
+            found = await shown(prometheus, PANELS_WITHIN_S)
+    result.dashboard_panels = found.panels
+    result.dashboard_panels_with_data = found.panels_with_data
+    result.panels_without_data = list(found.empty)
+    say(f"{found.panels_with_data} of {found.panels} panels have data")
+
+
+def promtool_tests(result: Result) -> None:
+    """Run promtool's tests of the alert rules.
+
+    Raises:
+        AssertionError: one fails.
+    """
+    tested = shown_by_tests()
+    ran = subprocess.run(
+        [prometheus_programs() / "promtool", "test", "rules", *tested.files],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ran.returncode:
+        raise AssertionError(ran.stdout + ran.stderr)
+    result.alert_rules, result.alert_rules_tested = len(alert_rules()), tested.rules
 
 
 async def first_answer(cluster: Cluster) -> str:
@@ -135,6 +187,7 @@ async def run(output: Path) -> int:
         async with Cluster.start(Path(folder)) as cluster:
             result.kubernetes_version = cluster.control_plane.version
             try:
+                promtool_tests(result)
                 for program in programs.values():
                     release = HelmRelease.of(cluster, program)
                     check_without_a_cluster(release.helm)

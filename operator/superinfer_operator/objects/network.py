@@ -1,5 +1,6 @@
 """The Service that clients call, and the NetworkPolicy that says who may."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from superinfer_contract.service import SuperInferService
@@ -60,9 +61,11 @@ def network_policy(sis: SuperInferService, operator_namespace: str) -> Object:
     }
 
 
-def service_monitor(sis: SuperInferService) -> Object:
-    """Return the Prometheus operator's ServiceMonitor of vLLM's own metrics."""
-    return child(sis, "monitoring.coreos.com/v1", "ServiceMonitor", sis.metadata.name) | {
+def service_monitor(sis: SuperInferService, more_labels: Mapping[str, str]) -> Object:
+    """Return the Prometheus operator's ServiceMonitor of the runtimes' metrics."""
+    made = child(sis, "monitoring.coreos.com/v1", "ServiceMonitor", sis.metadata.name)
+    made["metadata"]["labels"] = {**more_labels, **made["metadata"]["labels"]}
+    return made | {
         "spec": {
             "selector": {"matchLabels": selector_labels(sis)},
             "endpoints": [{"port": HTTP_PORT_NAME, "path": "/metrics", **_scraped_over(sis)}],

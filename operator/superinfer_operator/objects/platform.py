@@ -1,6 +1,7 @@
 """What the builders need to know of the operator's own surroundings."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,8 @@ class Platform:
     """What the receiver's certificate is checked against, in PEM; None: the system's."""
     service_monitors: bool = False
     """Whether the cluster knows ServiceMonitors."""
+    service_monitor_labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels by which a Prometheus selects them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ They can always be scraped (`metrics_route`), and are pushed as well where the s
 
 import os
 from collections.abc import Mapping
+from itertools import product
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import Counter
@@ -19,7 +20,7 @@ from starlette.routing import Route
 
 from superinfer_operator.self_telemetry import instruments, push
 from superinfer_operator.self_telemetry.instruments import Instrument, Label
-from superinfer_operator.telemetry.ingest import Outcome, Receipt
+from superinfer_operator.telemetry.ingest import Outcome, Receipt, Transport
 
 PATH = "/metrics"
 
@@ -51,6 +52,7 @@ class OperatorMetrics:
             duration.description,
             explicit_bucket_boundaries_advisory=duration.buckets,
         )
+        self._count_from_zero()
 
     @classmethod
     def create(cls, environment: Mapping[str, str] = os.environ) -> "OperatorMetrics":
@@ -124,6 +126,16 @@ class OperatorMetrics:
     def shutdown(self) -> None:
         """Push what is left, and stop; blocks for a few seconds at most."""
         push.end(self._provider.shutdown)
+
+    def _count_from_zero(self) -> None:
+        """What has not happened is told too: the first error is then a rise that rates can see."""
+        for outcome in ("ok", "error"):
+            self._reconciles.add(0, {Label.OUTCOME: outcome})
+        for outcome in ("accepted", "rejected"):
+            self._otlp_points.add(0, {Label.OUTCOME: outcome})
+        for transport, result in product(Transport, Outcome):
+            labels: dict[str, str] = {Label.TRANSPORT: transport, Label.OUTCOME: result}
+            self._otlp_requests.add(0, labels)
 
     def _counter(self, instrument: Instrument) -> Counter:
         return self._meter.create_counter(instrument.name, instrument.unit, instrument.description)

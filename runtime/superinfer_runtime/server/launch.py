@@ -94,7 +94,7 @@ def launch(order: Launch, say: Callable[[str], None], warn: Callable[[str], None
         log_non_default_args(args)
         abort_on_signals(folder)
         note = crash_note.install(folder, DEFAULT_LOGGING_CONFIG)
-        with _telemetry(config, args):
+        with _telemetry(config, args, stock_reason is None):
             say(start_line(config, order.listener.getsockname(), stock_reason))
             service = Service(
                 config, order.token, order.api_keys, order.tls, control_socket, stock_reason or ""
@@ -172,17 +172,17 @@ def _as_config_error(logger: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _telemetry(config: RuntimeConfig, args: Any) -> Iterator[None]:
-    from superinfer_runtime.telemetry import active, otlp
+def _telemetry(config: RuntimeConfig, args: Any, rotates: bool) -> Iterator[None]:
+    from superinfer_runtime.telemetry import active, otlp, prometheus_face
     from superinfer_runtime.telemetry.meters import SloMeters
 
-    provider = otlp.meter_provider(config.telemetry)
-    if provider is None:
-        yield
-        return
+    pushing = otlp.push_reader(config.telemetry)
+    readers = [prometheus_face.reader(), *([] if pushing is None else [pushing])]
+    provider = otlp.provider_for(config.telemetry, readers)
     name = args.served_model_name[0] if args.served_model_name else args.model
+    wanted = config.policy == "rotasched" and config.kv_cache.dram is not None
     meter = provider.get_meter("superinfer")
-    active.activate(SloMeters(meter, config.slo_classes, name))
+    active.activate(SloMeters(meter, config.slo_classes, name, rotates if wanted else None))
     try:
         yield
     finally:

@@ -1,1 +1,4 @@
-"""From the scheduler's snapshots to OpenTelemetry: `snapshot` -> `meters` -> `otlp`."""
+"""From the scheduler's snapshots to OpenTelemetry.
+
+`snapshot` -> `meters` -> `otlp` (pushed) and `prometheus_face` (scraped).
+"""

@@ -2,11 +2,15 @@
 
 Every instrument is made from `superinfer_contract.metrics` alone. What the snapshot holds as totals
 and levels is read from the last one whenever a reader collects, so nothing is lost between
-collections; its samples (first tokens, finished requests) are recorded as they come. Histograms
-have each class's own objective among their bucket edges: the share below it is then exact.
+collections; its samples (first tokens, finished requests) are recorded as they come. What was
+promised is told from the start, and what is judged counts from zero, so that the first miss is a
+rise that rates can see. Histograms have each class's own objective among their bucket edges: the
+share below it is then exact.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import product
 
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
 from superinfer_contract import metrics
@@ -51,6 +55,7 @@ _READ: dict[str, Read] = {
     metrics.LINK_CROSSOVER.name: lambda s: [(s.link.crossover_bytes if s.link else None, {})],
     metrics.COPY_FAILURES.name: lambda s: [(s.copy_failures, {})],
     metrics.KV_BUDGET.name: lambda s: _by_tier(s.hbm.budget_bytes, s.dram.budget_bytes),
+    metrics.KV_BUDGET_MAX.name: lambda s: _by_tier(s.hbm.max_bytes, s.dram.max_bytes),
     metrics.KV_USED.name: lambda s: _by_tier(s.hbm.used_bytes, s.dram.used_bytes),
     metrics.KV_HEADROOM.name: lambda s: _by_tier(s.hbm.headroom_bytes, s.dram.headroom_bytes),
     metrics.RECOMPUTE_PREEMPTIONS.name: lambda s: [(s.recompute_preemptions, {})],
@@ -59,11 +64,26 @@ _READ: dict[str, Read] = {
 
 
 class SloMeters:
-    """Takes snapshots and shows them through ``meter``'s instruments."""
+    """Takes snapshots and shows them through ``meter``'s instruments.
 
-    def __init__(self, meter: Meter, classes: Sequence[SloClass], model: str) -> None:
+    Args:
+        meter: makes the instruments.
+        classes: the service's SLO classes.
+        model: what the model is called.
+        rotation: whether KV can rotate as far as is known before the first snapshot; None: nobody
+            asked for it.
+    """
+
+    def __init__(
+        self,
+        meter: Meter,
+        classes: Sequence[SloClass],
+        model: str,
+        rotation: bool | None = None,
+    ) -> None:
         self._last: EngineSnapshot | None = None
         self._model = model
+        self._rotation = rotation
         ttft_edges = [slo_class.ttft_s for slo_class in classes]
         tbt_edges = [slo_class.tbt_s for slo_class in classes]
         self._ttft = _histogram(meter, metrics.TTFT, ttft_edges)
@@ -71,9 +91,14 @@ class SloMeters:
         self._duration = _histogram(meter, metrics.REQUEST_DURATION, ())
         judged = metrics.SLO_REQUESTS
         self._judged = meter.create_counter(judged.name, judged.unit, judged.description)
+        for slo_class, objective, outcome in product(classes, Objective, Outcome):
+            self._judged.add(0, _judgement(slo_class.name, objective, outcome))
+        _observe(meter, metrics.SLO_TARGET, lambda: _targets(classes))
+        _observe(meter, metrics.SLO_OBJECTIVE, lambda: _objectives(classes))
+        _observe(meter, metrics.ROTATION_ENABLED, self._rotates)
         for metric in metrics.ALL:
             if metric.name in _READ:
-                self._observe(meter, metric, _READ[metric.name])
+                _observe(meter, metric, partial(self._read_last, _READ[metric.name]))
 
     def record(self, snapshot: EngineSnapshot) -> None:
         """Take in one step's snapshot."""
@@ -90,33 +115,59 @@ class SloMeters:
         self._last = snapshot
 
     def _judge(self, slo_class: str, objective: Objective, good: bool) -> None:
-        self._judged.add(
-            1,
-            {
-                Attribute.SLO_CLASS.value: slo_class,
-                Attribute.OBJECTIVE.value: objective.value,
-                Attribute.OUTCOME.value: (Outcome.GOOD if good else Outcome.BAD).value,
-            },
-        )
+        outcome = Outcome.GOOD if good else Outcome.BAD
+        self._judged.add(1, _judgement(slo_class, objective, outcome))
 
     def _labels(self, slo_class: str) -> dict[str, str]:
         return {Attribute.SLO_CLASS.value: slo_class, Attribute.MODEL.value: self._model}
 
-    def _observe(self, meter: Meter, metric: Metric, read: Read) -> None:
-        def observations(_: CallbackOptions) -> Iterable[Observation]:
-            if self._last is None:
-                return []
-            return [
-                Observation(value, {key.value: text for key, text in attributes.items()})
-                for value, attributes in read(self._last)
-                if value is not None
-            ]
+    def _read_last(self, read: Read) -> Reading:
+        return [] if self._last is None else read(self._last)
 
-        create = {
-            Kind.COUNTER: meter.create_observable_counter,
-            Kind.GAUGE: meter.create_observable_gauge,
-        }[metric.kind]
-        create(metric.name, [observations], metric.unit, metric.description)
+    def _rotates(self) -> Reading:
+        if self._rotation is None:
+            return []
+        if self._last is None:
+            return [(int(self._rotation), {})]
+        return [(int(self._last.rotation_off_reason is None), {})]
+
+
+def _observe(meter: Meter, metric: Metric, read: Callable[[], Reading]) -> None:
+    def observations(_: CallbackOptions) -> Iterable[Observation]:
+        return [
+            Observation(value, {key.value: text for key, text in attributes.items()})
+            for value, attributes in read()
+            if value is not None
+        ]
+
+    create = {
+        Kind.COUNTER: meter.create_observable_counter,
+        Kind.GAUGE: meter.create_observable_gauge,
+    }[metric.kind]
+    create(metric.name, [observations], metric.unit, metric.description)
+
+
+def _judgement(slo_class: str, objective: Objective, outcome: Outcome) -> dict[str, str]:
+    return {
+        Attribute.SLO_CLASS.value: slo_class,
+        Attribute.OBJECTIVE.value: objective.value,
+        Attribute.OUTCOME.value: outcome.value,
+    }
+
+
+def _targets(classes: Sequence[SloClass]) -> Reading:
+    return [(slo_class.target, {Attribute.SLO_CLASS: slo_class.name}) for slo_class in classes]
+
+
+def _objectives(classes: Sequence[SloClass]) -> Reading:
+    return [
+        (allowed_s, {Attribute.SLO_CLASS: slo_class.name, Attribute.OBJECTIVE: objective.value})
+        for slo_class in classes
+        for objective, allowed_s in (
+            (Objective.TTFT, slo_class.ttft_s),
+            (Objective.TBT, slo_class.tbt_s),
+        )
+    ]
 
 
 def _histogram(meter: Meter, metric: Metric, own_edges: Iterable[float]) -> Histogram:

@@ -8,11 +8,15 @@ they stay in this process and reach neither vLLM's configuration (which it logs)
 
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricExporter, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import (
+    MetricExporter,
+    MetricReader,
+    PeriodicExportingMetricReader,
+)
 from opentelemetry.sdk.resources import (
     SERVICE_INSTANCE_ID,
     SERVICE_NAME,
@@ -36,18 +40,34 @@ _PROTOCOL_VARIABLES = ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "OTEL_EXPORTER_OTL
 def meter_provider(
     config: TelemetryConfig, environment: Mapping[str, str] = os.environ
 ) -> MeterProvider | None:
-    """Return a provider that pushes every ``config.interval_s``; None: nothing to push to.
+    """Return a provider that only pushes; None: nothing to push to.
+
+    Raises:
+        ConfigError: as `push_reader`.
+    """
+    pushing = push_reader(config, environment)
+    return None if pushing is None else provider_for(config, [pushing])
+
+
+def push_reader(
+    config: TelemetryConfig, environment: Mapping[str, str] = os.environ
+) -> MetricReader | None:
+    """Return what pushes every ``config.interval_s``; None: nothing to push to.
 
     Raises:
         ConfigError: a protocol that is not spoken, or a file that cannot be used.
     """
     if not config.otlp_endpoint and not _first(environment, _ENDPOINT_VARIABLES):
         return None
-    reader = PeriodicExportingMetricReader(
+    return PeriodicExportingMetricReader(
         QuietExporter(_exporter(config, environment)),
         export_interval_millis=config.interval_s * 1000,
     )
-    return MeterProvider([reader], _resource(config), shutdown_on_exit=False)
+
+
+def provider_for(config: TelemetryConfig, readers: Sequence[MetricReader]) -> MeterProvider:
+    """Return a provider under the names that ``config`` gives this process."""
+    return MeterProvider(readers, _resource(config), shutdown_on_exit=False)
 
 
 def shutdown(provider: MeterProvider) -> None:

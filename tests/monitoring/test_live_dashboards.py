@@ -1,0 +1,51 @@
+"""Every panel of every dashboard, asked of a real Prometheus that scrapes the real processes.
+
+The operator in a cluster, vLLM on the CPU under a load that rotates: what is exposed, what the
+contract names and what rules and dashboards ask for must be the same names.
+"""
+
+from pathlib import Path
+
+import pytest
+from check import shown
+from cluster import Cluster, holds
+from demo import NAME, START_TIMEOUT_S, TEAM, service
+from monitored import QUICK, prometheus_beside, under_load
+from superinfer_contract import metrics
+from superinfer_contract.prometheus import series
+from superinfer_operator.self_telemetry import instruments
+from superinfer_runtime.tiny_model import ensure_tiny_model
+
+pytestmark = [pytest.mark.cluster, pytest.mark.e2e]
+
+LOAD_S = 120.0
+WITHIN_S = 90.0
+NOT_ON_A_CPU = {metrics.LINK_CROSSOVER}
+"""The copy engine of CPUs has one way to copy."""
+
+
+async def test_every_panel_has_data(tmp_path: Path) -> None:
+    model = ensure_tiny_model(num_layers=QUICK.num_layers)
+    async with Cluster.start(tmp_path) as cluster:
+        await cluster.install_operator()
+        await cluster.kubectl("create", "namespace", TEAM)
+        await cluster.apply(service(model, QUICK))
+        await cluster.until(TEAM, "sis", NAME, holds("Ready", "Servable"), START_TIMEOUT_S)
+        url = await cluster.address(TEAM, NAME)
+        folder = tmp_path / "prometheus"
+        async with (
+            prometheus_beside(cluster, folder, TEAM, NAME) as prometheus,
+            under_load(url, QUICK, LOAD_S),
+        ):
+            result = await shown(prometheus, WITHIN_S)
+            assert result.empty == ()
+            assert set((await prometheus.targets()).values()) == {"up"}
+            rules = await prometheus.rules()
+            assert {rule["health"] for rule in rules} == {"ok"}, rules
+            (rotated,) = await prometheus.query("sum(superinfer_kv_rotations_total)")
+            assert rotated.points[0][1] > 0
+            exposed = await prometheus.names()
+    sent = [metric for metric in metrics.ALL if metric not in NOT_ON_A_CPU]
+    told = {name for metric in (*sent, *instruments.ALL) for name in series(metric)}
+    ours = {name for name in exposed if name.startswith(("superinfer_", "gen_ai_"))}
+    assert ours == told
