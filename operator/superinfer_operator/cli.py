@@ -108,6 +108,7 @@ def run(
 ) -> None:
     """Reconcile the SuperInferServices of a Kubernetes cluster."""
     # kopf and the Kubernetes client are needed for this command alone.
+    from superinfer_operator.kube.client import KubeError
     from superinfer_operator.objects.platform import Platform
     from superinfer_operator.run import RunOptions
     from superinfer_operator.run import run as run_operator
@@ -121,19 +122,20 @@ def run(
     for chatty in ("httpx", "httpx2", "kopf.objects", "uvicorn.error"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     endpoint = otlp_endpoint or f"http://{OPERATOR}.{operator_namespace}.svc:{otlp_http_port}"
-    asyncio.run(
-        run_operator(
-            RunOptions(
-                signing_key=signing_key,
-                platform=Platform(runtime_image, operator_namespace, endpoint),
-                namespaces=tuple(namespace or ()),
-                host=host,
-                http_port=http_port,
-                otlp_http_port=otlp_http_port,
-                otlp_grpc_port=otlp_grpc_port,
-            )
-        )
+    options = RunOptions(
+        signing_key=signing_key,
+        platform=Platform(runtime_image, operator_namespace, endpoint),
+        namespaces=tuple(namespace or ()),
+        host=host,
+        http_port=http_port,
+        otlp_http_port=otlp_http_port,
+        otlp_grpc_port=otlp_grpc_port,
     )
+    try:
+        asyncio.run(run_operator(options))
+    except KubeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(exit_codes.FAILURE) from None
 
 
 async def _until_signal(
