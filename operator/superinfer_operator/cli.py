@@ -49,6 +49,15 @@ def up(
     otlp_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the telemetry receiver; 0: any free one.")
     ] = 0,
+    status_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Port of the status page; 0: any free one; no page if left out."
+        ),
+    ] = None,
+    status_host: Annotated[
+        str, typer.Option(help="Address that the status page listens on.")
+    ] = LOOPBACK,
     start_timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds for the runtime to get ready.")
     ] = 1800.0,
@@ -63,6 +72,8 @@ def up(
         otlp_port=otlp_port,
         command=shlex.split(runtime_command) if runtime_command else RUNTIME_COMMAND,
         start_timeout_s=start_timeout,
+        status_port=status_port,
+        status_host=status_host,
         turn_s=min(1.0, service.spec.telemetry.interval_s),
     )
     with contextlib.ExitStack() as stack:
@@ -104,6 +115,10 @@ def run(
     http_port: Annotated[int, typer.Option(min=0, max=65535, help="/healthz and /metrics.")] = 8080,
     otlp_http_port: Annotated[int, typer.Option(min=0, max=65535)] = 4318,
     otlp_grpc_port: Annotated[int, typer.Option(min=0, max=65535)] = 4317,
+    status_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port of the status page; no page if left out."),
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Reconcile the SuperInferServices of a Kubernetes cluster."""
@@ -130,6 +145,7 @@ def run(
         http_port=http_port,
         otlp_http_port=otlp_http_port,
         otlp_grpc_port=otlp_grpc_port,
+        status_port=status_port,
     )
     try:
         asyncio.run(run_operator(options))
