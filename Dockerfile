@@ -55,7 +55,7 @@ LABEL org.opencontainers.image.title="SuperInfer operator" \
       org.opencontainers.image.revision="${REVISION}"
 WORKDIR /tmp
 USER 10001:10001
-EXPOSE 4317 4318 8080
+EXPOSE 4317 4318 8080 8081
 ENTRYPOINT ["superinfer-operator", "run"]
 
 # --- runtime --------------------------------------------------------------------------------------

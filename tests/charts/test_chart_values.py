@@ -26,6 +26,8 @@ REFUSED = [
     ({"logLevel": "loud"}, "logLevel"),
     ({"networkPolicy": {"enabled": "yes"}}, "enabled"),
     ({"networkPolicy": {"metricsFrom": [{}]}}, "metricsFrom"),
+    ({"statusPage": {"port": 8080}}, "port"),
+    ({"statusPage": {"from": [{}]}}, "from"),
     ({"serviceMonitor": {"interval": 30}}, "interval"),
     ({"env": [{"value": "1"}]}, "env"),
     ({"env": [{"name": "A", "value": 1}]}, "value"),

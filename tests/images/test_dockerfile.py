@@ -55,7 +55,8 @@ def test_the_chart_runs_the_operator_s_image_as_its_user() -> None:
         re.findall(r"containerPort: (\d+)", (CHART / "templates/deployment.yaml").read_text())
     )
     assert f"runAsUser: {USER_ID}\nrunAsGroup: {USER_ID}\n" in shared
-    assert set(said("operator", "EXPOSE").split()) == ports
+    page = yaml.safe_load((CHART / "values.yaml").read_text())["statusPage"]["port"]
+    assert set(said("operator", "EXPOSE").split()) == {*ports, str(page)}
 
 
 def test_images_have_the_version_and_the_names_that_the_chart_asks_for() -> None:
