@@ -60,6 +60,7 @@ demo: setup  ## the main job: stock vLLM against RotaSched on this CPU, budgets 
 	$(BIN)/python -m superinfer_runtime.demo --output out/demo.json
 
 test: setup controlplane helm operator-image lint types  ## everything that CI runs
+	@tools/check-system chromium
 	$(BIN)/pytest -n 2
 
 check: setup lint types  ## the loop to work in: all but what imports vLLM or starts servers

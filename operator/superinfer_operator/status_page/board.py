@@ -68,4 +68,4 @@ class Board:
 def _attained(spec: ServiceSpec, turn: Turn | None) -> dict[str, float | None]:
     judged = shares([view for view in turn.views if not view.silent]) if turn is not None else {}
     found = {each.name: judged.get((each.name, Objective.JOINT)) for each in spec.slo_classes}
-    return {name: share and share.attainment for name, share in found.items()}
+    return {name: share.attainment if share else None for name, share in found.items()}
