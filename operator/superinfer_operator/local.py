@@ -252,8 +252,8 @@ class _Life:
                     f"the runtime was not ready within {self.options.start_timeout_s:g} s; "
                     "look at its output above, or give a longer --start-timeout"
                 )
-            if await self.replica.runtime.is_live():
-                self._show(phase=Phase.LOADING)
+            live = await self.replica.runtime.is_live()
+            self._show(phase=Phase.LOADING if live else Phase.STARTING)
             await asyncio.sleep(POLL_S)
         while True:
             turn = await self.controller.turn([self.replica])

@@ -179,9 +179,9 @@ def _class(
     slo_class: SloClass, got: Mapping[Objective, Share], enough: int, lately: tuple[Point, ...]
 ) -> ClassShown:
     joint = got[Objective.JOINT]
-    tone = Tone.NEUTRAL
-    if joint.attainment is not None and joint.total >= enough:
-        tone = Tone.GOOD if joint.attainment >= slo_class.target else Tone.BAD
+    known = [share.attainment for share in got.values() if share.total >= enough]
+    late = any(each is not None and each < slo_class.target for each in known)
+    tone = Tone.BAD if late else Tone.GOOD if joint.total >= enough else Tone.NEUTRAL
     return ClassShown(
         name=slo_class.name,
         ttft_s=slo_class.ttft_s,
