@@ -47,6 +47,7 @@ def test_it_is_small_and_has_nothing_of_the_runtime_s(image: OperatorImage) -> N
     installed = {each.name for each in (image.root / PACKAGES).iterdir()}
     assert "kopf" in installed
     assert not UNWANTED & installed
+    assert not list((image.root / PACKAGES).rglob("*.pyc"))
     assert (image.root / PACKAGES / "superinfer_operator/status_page/page.html").is_file()
 
 
