@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE := 1
 export VLLM_NO_USAGE_STATS := 1
 export VLLM_HOST_IP := 127.0.0.1
 
-.PHONY: help setup setup-gpu controlplane helm prometheus demo cluster charts test check lint types bench bench-limits simulate validate bench-gpu record-gpu check-gpu audit lock clean
+.PHONY: help setup setup-gpu controlplane helm prometheus operator-image images demo cluster charts test check lint types bench bench-limits simulate validate bench-gpu record-gpu check-gpu audit lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -42,6 +42,17 @@ helm:  ## Helm 3 and 4 for tests and `make charts` (built once, then cached)
 prometheus:  ## prometheus and promtool for tests and `make charts` (Debian's, unpacked once, then cached)
 	@tools/monitoring/prometheus
 
+operator-image: setup  ## the operator's image for tests, without a container engine (needs root)
+	@$(BIN)/python tools/images/build
+
+ENGINE ?= docker
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+images:  ## both images by `docker build`, or by ENGINE=podman or buildah; see docs/images.md
+	for each in operator runtime; do \
+		$(ENGINE) build --target $$each --tag superinfer/$$each:$(VERSION) --build-arg VERSION=$(VERSION) \
+			--build-arg REVISION=$$(git rev-parse HEAD) $(BUILD_FLAGS) . || exit 1; \
+	done
+
 cluster: setup controlplane  ## the operator on a real Kubernetes API server, pods as processes (needs root)
 	PYTHONPATH=tests/testbed $(BIN)/python tools/cluster/demo.py --output out/cluster.json
 
@@ -51,16 +62,18 @@ charts: setup controlplane helm prometheus  ## install, upgrade, roll back and u
 demo: setup  ## the main job: stock vLLM against RotaSched on this CPU, budgets resized by telemetry
 	$(BIN)/python -m superinfer_runtime.demo --output out/demo.json
 
-test: setup controlplane helm prometheus lint types  ## everything that CI runs
+test: setup controlplane helm prometheus operator-image lint types  ## everything that CI runs
+	@tools/check-system chromium
 	$(BIN)/pytest -n 2
 
 check: setup lint types  ## the loop to work in: all but what imports vLLM or starts servers
 	$(BIN)/pytest -n 2 -q -m "not e2e and not cluster and not slow" --ignore tests/engine --ignore tests/telemetry/test_telemetry_stat_logger.py
 
-lint: setup  ## ruff and import layers
+lint: setup  ## ruff, import layers and the Dockerfile
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/hadolint Dockerfile
 
 types: setup  ## mypy, strict
 	$(BIN)/mypy
@@ -101,6 +114,10 @@ lock: setup  ## remake requirements/*.lock from their *.in
 		--no-emit-index-url --no-header --no-annotate requirements/cpu.in -o requirements/cpu.lock
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate requirements/audit.in -o requirements/audit.lock
+	for name in operator image; do \
+		$(BIN)/uv pip compile --quiet --python-version 3.11 --constraint requirements/cpu.lock --generate-hashes \
+			--no-emit-index-url --no-header --no-annotate requirements/$$name.in -o requirements/$$name.lock || exit 1; \
+	done
 	awk '/^uv==/{on=1} on{print; if ($$0 !~ /\\$$/) exit}' requirements/cpu.lock > requirements/bootstrap.lock
 
 clean:  ## remove what was made here; the download cache stays

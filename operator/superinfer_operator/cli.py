@@ -53,6 +53,15 @@ def up(
     api_key_file: Annotated[
         Path | None, typer.Option(help="File with the keys of the OpenAI API, one a line.")
     ] = None,
+    status_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Port of the status page; 0: any free one; no page if left out."
+        ),
+    ] = None,
+    status_host: Annotated[
+        str, typer.Option(help="Address that the status page listens on.")
+    ] = LOOPBACK,
     start_timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds for the runtime to get ready.")
     ] = 1800.0,
@@ -68,6 +77,8 @@ def up(
         api_key_file=None if api_key_file is None else api_key_file.absolute(),
         command=shlex.split(runtime_command) if runtime_command else RUNTIME_COMMAND,
         start_timeout_s=start_timeout,
+        status_port=status_port,
+        status_host=status_host,
         turn_s=min(1.0, service.spec.telemetry.interval_s),
     )
     with contextlib.ExitStack() as stack:
@@ -127,10 +138,15 @@ def run(
     http_port: Annotated[int, typer.Option(min=0, max=65535, help="/healthz and /metrics.")] = 8080,
     otlp_http_port: Annotated[int, typer.Option(min=0, max=65535)] = 4318,
     otlp_grpc_port: Annotated[int, typer.Option(min=0, max=65535)] = 4317,
+    status_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Port of the status page; no page if left out."),
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Reconcile the SuperInferServices of a Kubernetes cluster."""
     # kopf and the Kubernetes client are needed for this command alone.
+    from superinfer_operator.kube.client import KubeError
     from superinfer_operator.objects.platform import Platform
     from superinfer_operator.run import RunOptions
     from superinfer_operator.run import run as run_operator
@@ -150,27 +166,29 @@ def run(
         tls = TlsFiles(tls_certificate, tls_key)
     scheme = "http" if tls is None else "https"
     endpoint = otlp_endpoint or f"{scheme}://{OPERATOR}.{operator_namespace}.svc:{otlp_http_port}"
-    asyncio.run(
-        run_operator(
-            RunOptions(
-                signing_key=signing_key,
-                platform=Platform(
-                    runtime_image,
-                    operator_namespace,
-                    endpoint,
-                    service_monitor_labels=_labels(service_monitor_label or []),
-                ),
-                tls=tls,
-                otlp_ca=otlp_ca,
-                runtime_ca=runtime_ca,
-                namespaces=tuple(namespace or ()),
-                host=host,
-                http_port=http_port,
-                otlp_http_port=otlp_http_port,
-                otlp_grpc_port=otlp_grpc_port,
-            )
-        )
+    options = RunOptions(
+        signing_key=signing_key,
+        platform=Platform(
+            runtime_image,
+            operator_namespace,
+            endpoint,
+            service_monitor_labels=_labels(service_monitor_label or []),
+        ),
+        tls=tls,
+        otlp_ca=otlp_ca,
+        runtime_ca=runtime_ca,
+        namespaces=tuple(namespace or ()),
+        host=host,
+        http_port=http_port,
+        otlp_http_port=otlp_http_port,
+        otlp_grpc_port=otlp_grpc_port,
+        status_port=status_port,
     )
+    try:
+        asyncio.run(run_operator(options))
+    except KubeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(exit_codes.FAILURE) from None
 
 
 def _labels(given: list[str]) -> dict[str, str]:

@@ -26,6 +26,7 @@ from superinfer_operator.reporter import Announce, Reporter
 from superinfer_operator.runtimes import Runtimes
 from superinfer_operator.self_telemetry import OperatorMetrics, OperatorTraces
 from superinfer_operator.signing import SigningKeys
+from superinfer_operator.status_page.board import Board
 from superinfer_operator.telemetry.points import Source
 from superinfer_operator.telemetry.registry import Registry, TooManyServices
 from superinfer_operator.trust import Authorities
@@ -56,6 +57,7 @@ class Surroundings:
     traces: OperatorTraces
     clock: Callable[[], float]
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    board: Board | None = None  # where services are shown, if that is wanted
 
 
 class Keeper:
@@ -87,6 +89,7 @@ class Keeper:
             shared.clock,
             shared.now,
             status,
+            shared.board,
         )
         self._restored = _restored(status)
         self._read: tuple[int, SuperInferService] | None = None
@@ -120,6 +123,8 @@ class Keeper:
     async def close(self) -> None:
         """Let go of all connections; the service is gone, or the operator ends."""
         self._shared.registry.unregister(self.key)
+        if self._shared.board is not None:
+            self._shared.board.forget(self.key)
         await self._runtimes.close()
 
     def _spec_of(self, body: Mapping[str, Any]) -> SuperInferService:

@@ -7,6 +7,7 @@ no secret is left.
 """
 
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
@@ -23,6 +24,7 @@ from superinfer_contract.service import SuperInferService
 from superinfer_operator.child import Child
 from superinfer_operator.control import Controller
 from superinfer_operator.events import EventLog
+from superinfer_operator.local_page import look_at, shown_on_a_page
 from superinfer_operator.observe import stale_s
 from superinfer_operator.replica import Replica
 from superinfer_operator.restart import (
@@ -36,6 +38,7 @@ from superinfer_operator.runtime_client import RuntimeClient
 from superinfer_operator.runtime_file import Wiring, write_config
 from superinfer_operator.screen import Screen
 from superinfer_operator.status import Phase, View
+from superinfer_operator.status_page.board import Board
 from superinfer_operator.telemetry.authentication import one_token
 from superinfer_operator.telemetry.http_server import bind
 from superinfer_operator.telemetry.ingest import Intake
@@ -65,6 +68,8 @@ class Options:
     api_key_file: Path | None = None
     command: Sequence[str] = RUNTIME_COMMAND
     start_timeout_s: float = 1800.0
+    status_port: int | None = None  # None: no status page; 0: any free port
+    status_host: str = LOOPBACK
     stop_margin_s: float = STOP_MARGIN_S
     turn_s: float = 1.0
     restart: RestartRule = field(default_factory=RestartRule)
@@ -88,11 +93,17 @@ async def up(
 
     Raises:
         UpFailed: a port is taken, the runtime does not get ready, or it crashes again and again.
+        OSError: the status page's port is taken.
     """
     windows = Windows(service.spec.budget.window_s, stale_s(service.spec))
     admin_token, otlp_token = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
-    with tempfile.TemporaryDirectory(prefix="superinfer-") as name, screen.shown():
+    async with contextlib.AsyncExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory(prefix="superinfer-"))
+        stack.enter_context(screen.shown())
         _check_port(options)
+        board = await stack.enter_async_context(
+            shown_on_a_page(options.status_host, options.status_port, screen.say)
+        )
         try:
             listener = bind(LOOPBACK, options.otlp_port)
         except OSError as error:
@@ -130,7 +141,9 @@ async def up(
             async with RuntimeClient(view.url, admin_token) as runtime:
                 replica = Replica(f"{service.metadata.name}-0", runtime)
                 controller = Controller(_alone(service), snapshot, time.monotonic)
-                life = _Life(service, options, screen, events, stop, replica, controller, view)
+                life = _Life(
+                    service, options, screen, events, stop, replica, controller, view, board
+                )
                 return await life.keep_alive([*options.command, "--config", str(config)])
 
 
@@ -178,6 +191,7 @@ class _Life:
     replica: Replica
     controller: Controller
     view: View
+    board: Board
 
     async def keep_alive(self, command: Sequence[str]) -> int:
         quick_crashes, rule = 0, self.options.restart
@@ -246,8 +260,8 @@ class _Life:
                     f"the runtime was not ready within {self.options.start_timeout_s:g} s; "
                     "look at its output above, or give a longer --start-timeout"
                 )
-            if await self.replica.runtime.is_live():
-                self._show(phase=Phase.LOADING)
+            live = await self.replica.runtime.is_live()
+            self._show(phase=Phase.LOADING if live else Phase.STARTING)
             await asyncio.sleep(POLL_S)
         while True:
             turn = await self.controller.turn([self.replica])
@@ -258,6 +272,7 @@ class _Life:
     def _show(self, **changes: object) -> None:
         self.view = replace(self.view, **changes)  # type: ignore[arg-type]
         self.screen.show(self.view)
+        self.board.looked(self.view.name, look_at(self.service, self.view))
 
 
 async def _within(event: asyncio.Event, timeout_s: float) -> None:

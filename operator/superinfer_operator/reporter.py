@@ -10,13 +10,15 @@ from typing import Any, Protocol
 
 from superinfer_contract.service import SuperInferService
 
-from superinfer_operator import service_status
+from superinfer_operator import service_status, workload_health
 from superinfer_operator.children import Children
 from superinfer_operator.conditions import ConditionType
 from superinfer_operator.kube.client import NOT_FOUND, Kube, KubeError
 from superinfer_operator.ladder.move import Rung
 from superinfer_operator.objects.naming import Object
+from superinfer_operator.objects.network import url
 from superinfer_operator.self_telemetry import OperatorMetrics
+from superinfer_operator.status_page.board import Board, Look
 from superinfer_operator.transitions import Condition, events, timestamp
 from superinfer_operator.turn import Outcome, Turn
 
@@ -44,6 +46,7 @@ class Reporter:
         clock: Callable[[], float],
         now: Callable[[], datetime],
         status: Mapping[str, Any],
+        board: Board | None = None,
     ) -> None:
         self._namespace, self._name = namespace, name
         self._kube = kube
@@ -51,6 +54,7 @@ class Reporter:
         self._announce = announce
         self._clock = clock
         self._now = now
+        self._board = board
         self._written: Mapping[str, Any] = dict(status)
         self._written_s = 0.0
         self._last_decision = status.get("lastDecision")
@@ -67,13 +71,23 @@ class Reporter:
         )
         found = service_status.conditions(looked, problem, planned)
         self._announce_transitions(found)
+        if self._board is not None:
+            replicas = workload_health.count(self._name, children)
+            counts = replicas.wanted, replicas.ready
+            self._board.looked(self._key, Look(found, sis.spec, turn, url(sis), *counts))
         await self._write(service_status.build(looked, found, self._written, self._now()))
 
     async def say_invalid(self, generation: int, reason: str, said: str) -> None:
         """Report a spec that cannot be served; the pods go on as they are."""
         found = [Condition(ConditionType.READY, False, reason, said)]
         self._announce_transitions(found)
+        if self._board is not None:
+            self._board.looked(self._key, Look(found))
         await self._write(service_status.invalid(generation, found, self._written, self._now()))
+
+    @property
+    def _key(self) -> str:
+        return f"{self._namespace}/{self._name}"
 
     def _announce_transitions(self, found: list[Condition]) -> None:
         for condition in events(found, self._written.get("conditions") or ()):

@@ -25,6 +25,8 @@ from superinfer_operator.kube.client import Kube, KubeError
 from superinfer_operator.objects.platform import Platform
 from superinfer_operator.self_telemetry import OperatorMetrics, OperatorTraces
 from superinfer_operator.signing import SigningKeys
+from superinfer_operator.status_page.board import Board
+from superinfer_operator.status_page.pages import status_app
 from superinfer_operator.telemetry.authentication import service_tokens
 from superinfer_operator.telemetry.grpc_receiver import serving_grpc
 from superinfer_operator.telemetry.http_server import bind, serving_app
@@ -59,6 +61,7 @@ class RunOptions:
     http_port: int = 8080
     otlp_http_port: int = 4318
     otlp_grpc_port: int = 4317
+    status_port: int | None = None  # None: no status page
     check_every_s: float = CHECK_EVERY_S
 
 
@@ -87,6 +90,7 @@ async def run(options: RunOptions) -> None:
     registry = Registry()
     check = WatchCheck()
     trust = Authorities(options.runtime_ca)
+    board = None if options.status_port is None else Board()
     surroundings = _Platform(options.platform, Authorities(options.otlp_ca))
 
     def sink(points: list[Point]) -> Rejected:
@@ -108,12 +112,17 @@ async def run(options: RunOptions) -> None:
             metrics=metrics,
             traces=traces,
             clock=time.monotonic,
+            board=board,
         )
         handlers = Handlers(shared)
         health = Starlette(
             routes=[Route("/healthz", _Health(check).answer), metrics.metrics_route()]
         )
         await stack.enter_async_context(serving_app(health, bind(options.host, options.http_port)))
+        if board is not None and options.status_port is not None:
+            listener = bind(options.host, options.status_port)
+            shown_at = await stack.enter_async_context(serving_app(status_app(board), listener))
+            LOG.info("status page at %s", shown_at)
         side = [
             asyncio.create_task(surroundings.keep_looking(kube)),
             asyncio.create_task(_keep_checking(shared, handlers, check, options)),

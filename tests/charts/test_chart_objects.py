@@ -23,6 +23,7 @@ EVERYTHING = {
         "extraOtlpFrom": [{"ipBlock": {"cidr": "10.0.0.0/8"}}],
         "metricsFrom": [{"namespaceSelector": {"matchLabels": {"team": "watch"}}}],
     },
+    "statusPage": {"enabled": True, "port": 9000, "from": [{"namespaceSelector": {}}]},
     "serviceMonitor": {"enabled": True, "interval": "10s", "labels": {"release": "prometheus"}},
     "prometheusRule": {"enabled": True, "runbooks": "https://wiki.example/superinfer"},
     "dashboards": {"enabled": True},
@@ -111,6 +112,7 @@ def test_values_reach_the_operator(helm: Helm) -> None:
         "--otlp-ca=/etc/superinfer/tls/ca.crt",
         "--runtime-ca=/etc/superinfer/runtime-ca/ca.crt",
         "--log-level=info",
+        "--status-port=9000",
         "--namespace=a",
         "--namespace=b",
         "--service-monitor-label=release=prometheus",
@@ -179,6 +181,26 @@ def test_by_default_only_runtimes_reach_the_operator_and_nobody_its_metrics(helm
     (test,) = metrics["from"]
     assert test["podSelector"]["matchLabels"]["app.kubernetes.io/name"].endswith("-test")
     assert {"podSelector", "namespaceSelector"} == telemetry["from"][0].keys()
+
+
+def test_the_status_page_is_for_those_named_only(helm: Helm) -> None:
+    def rule(values: dict[str, Any]) -> list[dict[str, Any]]:
+        rules = by_kind(helm.objects(CHART, {"statusPage": values}), "NetworkPolicy")
+        return [each for each in rules["spec"]["ingress"] if {"port": "status"} in each["ports"]]
+
+    made = helm.objects(CHART, EVERYTHING)
+    (container,) = by_kind(made, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert {"name": "status", "containerPort": 9000} in container["ports"]
+    status = {"name": "status", "port": 9000, "targetPort": "status"}
+    assert status in by_kind(made, "Service")["spec"]["ports"]
+
+    peers = EVERYTHING["statusPage"]["from"]
+    assert rule({"enabled": True, "from": peers}) == [
+        {"from": peers, "ports": [{"port": "status"}]}
+    ]
+    # A rule without peers would let everybody in.
+    assert rule({"enabled": True}) == []
+    assert rule({"enabled": False, "from": peers}) == []
 
 
 def test_the_crd_chart_renders_the_crd(helm: Helm) -> None:

@@ -27,6 +27,8 @@ REFUSED = [
     ({"tls": {"secretName": ""}}, "secretName"),
     ({"networkPolicy": {"enabled": "yes"}}, "enabled"),
     ({"networkPolicy": {"metricsFrom": [{}]}}, "metricsFrom"),
+    ({"statusPage": {"port": 8080}}, "port"),
+    ({"statusPage": {"from": [{}]}}, "from"),
     ({"serviceMonitor": {"interval": 30}}, "interval"),
     ({"prometheusRule": {"runbooks": "two words"}}, "runbooks"),
     ({"dashboards": {"labels": {"a": 1}}}, "labels"),
