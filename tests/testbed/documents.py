@@ -20,6 +20,8 @@ class Command:
     page: str
     line: int
     text: str
+    section: str
+    """Anchor of the second-level heading above; empty before the first."""
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}: $ {self.text}"
@@ -27,7 +29,7 @@ class Command:
     @property
     def bare(self) -> str:
         """The command on one line and without its comment: what tables name it by."""
-        joined = re.sub(r"\\\n\s*", "", self.text)
+        joined = self.text.replace("\\\n", " ")
         return " ".join(re.sub(r"\s#(?: .*)?$", "", joined, flags=re.MULTILINE).split())
 
 
@@ -47,30 +49,35 @@ def commands(page: str, text: str | None = None) -> list[Command]:
     """
     text = (ROOT / page).read_text() if text is None else text
     found: list[Command] = []
-    for first, language, lines in _blocks(text):
+    for first, language, section, lines in _blocks(text):
         if language == "console":
-            block = list(_block_commands(page, first, lines))
+            block = [
+                Command(page, number, said, section)
+                for number, said in _block_commands(page, first, lines)
+            ]
             if not block:
                 raise ValueError(f"{page}:{first}: a console block without a command")
             found += block
     return found
 
 
-def _blocks(text: str) -> Iterator[tuple[int, str, list[str]]]:
-    """Fenced blocks: number of the first line, language, lines."""
-    fence, language, first, lines = "", "", 0, list[str]()
+def _blocks(text: str) -> Iterator[tuple[int, str, str, list[str]]]:
+    """Fenced blocks: number of the first line, language, section, lines."""
+    fence, language, section, first, lines = "", "", "", 0, list[str]()
     for number, line in enumerate(text.splitlines(), 1):
         match = _FENCE.match(line)
         if not fence and match:
             fence, language, first, lines = match[1], match[2], number + 1, []
         elif fence and match and match[1].startswith(fence) and not match[2]:
-            yield first, language, lines
+            yield first, language, section, lines
             fence = ""
         elif fence:
             lines.append(line)
+        elif line.startswith("## "):
+            section = _slug(line.removeprefix("## ").strip())
 
 
-def _block_commands(page: str, first: int, lines: list[str]) -> Iterator[Command]:
+def _block_commands(page: str, first: int, lines: list[str]) -> Iterator[tuple[int, str]]:
     numbered = iter(enumerate(lines, first))
     for number, line in numbered:
         if not line.startswith(PROMPT):
@@ -82,7 +89,7 @@ def _block_commands(page: str, first: int, lines: list[str]) -> Iterator[Command
             if following is None:
                 raise ValueError(f"{page}:{number}: the command goes on beyond its block")
             said.append(following)
-        yield Command(page, number, "\n".join(said))
+        yield number, "\n".join(said)
 
 
 def prose(text: str) -> str:
