@@ -21,6 +21,9 @@ def traces_dir() -> Path:
     return path
 
 
+DOCS_ON_A_CLUSTER = "tests/docs/test_commands.py::test_commands_on_a_cluster"
+
+
 class OneClusterAtATime(LoadScopeScheduling):
     """Control planes start in one worker only: two at once starve each other on two cores.
 
@@ -28,7 +31,9 @@ class OneClusterAtATime(LoadScopeScheduling):
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "cluster" if nodeid.startswith(("tests/cluster/", "tests/charts/")) else nodeid
+        if nodeid.startswith(("tests/cluster/", "tests/charts/", DOCS_ON_A_CLUSTER)):
+            return "cluster"
+        return nodeid
 
 
 @pytest.hookimpl(optionalhook=True)

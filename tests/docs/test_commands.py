@@ -82,7 +82,9 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 def test_every_command_is_accounted_for() -> None:
     listed = all_commands()
     assert len(listed) > 20
-    assert not_accounted_for(TABLE, listed) == [], f"see {Path(__file__).with_name('commands.toml')}"
+    assert not_accounted_for(TABLE, listed) == [], (
+        f"see {Path(__file__).with_name('commands.toml')}"
+    )
     assert stale(TABLE, listed) == []
     assert set(TABLE.places.values()) == set(PLACES)
 

@@ -46,7 +46,9 @@ def test_links_lead_somewhere(page: str) -> None:
 
 
 def test_what_leads_nowhere_is_found(tmp_path: Path) -> None:
-    (tmp_path / "other.md").write_text("# Title\n\n## Twice `x`\n\n## Twice `x`\n\n```\n# no\n```\n")
+    (tmp_path / "other.md").write_text(
+        "# Title\n\n## Twice `x`\n\n## Twice `x`\n\n```\n# no\n```\n"
+    )
     page = tmp_path / "page.md"
     page.write_text(
         "# Here\n[a](other.md) [b](other.md#twice-x-1) [c](#here) `[d](none.md)`\n"

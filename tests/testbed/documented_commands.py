@@ -4,7 +4,9 @@ A command is run where its page or section says, or it stands in the table with 
 or why its arguments are only checked, or the same command is run on another page. Nothing else.
 """
 
+import os
 import subprocess
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -101,6 +103,8 @@ def check_arguments(command: Command) -> None:
                 ["make", "--dry-run", *arguments], cwd=ROOT, capture_output=True, text=True
             )
             assert ran.returncode == 0, f"{command}\n{ran.stderr}"
+        case "python":
+            _check_script(command, arguments)
         case _:
             raise AssertionError(f"{command}: no parser is known for {program}")
 
@@ -115,3 +119,18 @@ def _check_typer(program: str, arguments: list[str]) -> None:
         name, found, rest = group.resolve_command(context, list(arguments))
         # The real parser: unknown options, types, ranges and missing arguments are errors here.
         found.make_context(name, rest, parent=context).close()
+
+
+def _check_script(command: Command, arguments: list[str]) -> None:
+    """Its own help must name each option."""
+    script, *options = arguments
+    ran = subprocess.run(
+        [sys.executable, script, "--help"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, f"{command}\n{ran.stderr}"
+    flags = [option.partition("=")[0] for option in options if option.startswith("--")]
+    assert [flag for flag in flags if flag not in ran.stdout] == [], str(command)

@@ -16,7 +16,14 @@ from superinfer_contract.runtime_config import RuntimeConfig
 from superinfer_operator.cli import app
 
 TARGET = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
-BOUNDS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "pattern": "matches", "max_length": "size <="}
+BOUNDS = {
+    "gt": ">",
+    "ge": ">=",
+    "lt": "<",
+    "le": "<=",
+    "pattern": "matches",
+    "max_length": "size <=",
+}
 HEAD = """\
 # Configuration
 
@@ -105,7 +112,7 @@ def _said(default: Any, quantity: bool, is_model: bool) -> str:
 
 def _option(option: Any) -> tuple[str, ...]:
     name = option.opts[0] if option.param_type_name == "option" else option.name.upper()
-    kind = _type(option.type_descriptor.annotation, False)
+    kind = _type(option.type_descriptor.annotation, False).removesuffix(" or null")
     bounds = [
         f"{said} {getattr(option, key)}"
         for key, said in (("min", ">="), ("max", "<="))
@@ -118,7 +125,7 @@ def _option(option: Any) -> tuple[str, ...]:
     if option.envvar:
         meaning += f" Also `{option.envvar}`."
     if option.nargs == -1 or getattr(option, "multiple", False):
-        kind += ", repeatable"
+        kind = "string, repeatable"
     return f"`{name}`", kind, default, ", ".join(bounds), meaning
 
 
