@@ -34,9 +34,12 @@ def broken(page: Path) -> list[str]:
             wrong.append(f"{link}: there is no such file")
         elif not target.resolve().is_relative_to(ROOT) and page.is_relative_to(ROOT):
             wrong.append(f"{link}: outside of the repository")
-        elif parts.fragment and target.suffix == ".md":
-            if unquote(parts.fragment) not in anchors(target.read_text()):
-                wrong.append(f"{link}: there is no such heading")
+        elif (
+            parts.fragment
+            and target.suffix == ".md"
+            and unquote(parts.fragment) not in anchors(target.read_text())
+        ):
+            wrong.append(f"{link}: there is no such heading")
     return wrong
 
 

@@ -1,4 +1,4 @@
-"""Writes docs/reference/configuration.md from the models: python tools/docs/configuration_reference.py
+"""Writes docs/reference/configuration.md: python tools/docs/configuration_reference.py
 
 The RuntimeConfig field by field, and the options of the operator's commands. A SuperInferService
 has a page of its own, made by tools/crd/generate.py.
@@ -27,16 +27,16 @@ BOUNDS = {
 HEAD = """\
 # Configuration
 
-Generated from the models by tools/docs/configuration_reference.py; a test compares. A *quantity* is a
-number of bytes or a string such as `512Mi`, `1.5Gi` or `400G`. Unknown fields are refused.
+Generated from the models by tools/docs/configuration_reference.py; a test compares. A *quantity*
+is a number of bytes or a string such as `512Mi`, `1.5Gi` or `400G`. Unknown fields are refused.
 
 The fields of a service are in [superinferservice.md](superinferservice.md), the charts' values in
 `helm show values deploy/charts/superinfer`, and how to choose in [the guides](../README.md).
 
 ## RuntimeConfig
 
-The file of `superinfer serve --config` (JSON, or YAML by its suffix). On Kubernetes, and under `up`, the
-operator writes it from the service.
+The file of `superinfer serve --config` (JSON, or YAML by its suffix). On Kubernetes, and under
+`up`, the operator writes it from the service.
 
 | field | type | default | bounds | meaning |
 |---|---|---|---|---|
@@ -62,7 +62,7 @@ def _fields(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, ...]]
         quantity = "parse_bytes" in str(field.metadata) or ByteQuantity in get_args(kind)
         default = _said(field.get_default(call_default_factory=True), quantity, inner is not None)
         bounds = ", ".join(
-            f"{said} {getattr(each, key)}"
+            f"`{said} {getattr(each, key)}`"
             for each in field.metadata
             for key, said in BOUNDS.items()
             if getattr(each, key, None) is not None
@@ -114,7 +114,7 @@ def _option(option: Any) -> tuple[str, ...]:
     name = option.opts[0] if option.param_type_name == "option" else option.name.upper()
     kind = _type(option.type_descriptor.annotation, False).removesuffix(" or null")
     bounds = [
-        f"{said} {getattr(option, key)}"
+        f"`{said} {getattr(option, key)}`"
         for key, said in (("min", ">="), ("max", "<="))
         if getattr(option, key, None) is not None
     ]
