@@ -24,6 +24,7 @@ from kubelet.loop_thread import in_thread
 from terminal import CommandFailed, Terminal, loopback_of_its_own
 
 TABLE = Table.read()
+PAGES_WITHIN_S = 900
 OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_HOST_IP": "127.0.0.1"}
 
 
@@ -111,6 +112,7 @@ def test_commands_in_a_shell(checkout: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.e2e
+@pytest.mark.timeout(PAGES_WITHIN_S)
 def test_commands_on_a_box(checkout: Path, tmp_path: Path) -> None:
     with loopback_of_its_own() as enter:
         terminal = Terminal(checkout, tmp_path / "state", environment(), enter)
@@ -118,6 +120,7 @@ def test_commands_on_a_box(checkout: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.cluster
+@pytest.mark.timeout(PAGES_WITHIN_S)
 async def test_commands_on_a_cluster(
     checkout: Path, tmp_path: Path, cluster: Cluster, helm_folder: Path
 ) -> None:

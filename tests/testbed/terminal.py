@@ -15,7 +15,7 @@ from pathlib import Path
 
 from documents import Command
 
-WITHIN_S = 180.0
+WITHIN_S = 300.0
 POLL_S = 0.3
 ENDS_WELL = (0, -signal.SIGINT, 128 + signal.SIGINT)
 SHOWN_CHARS = 4000
@@ -39,6 +39,9 @@ class Terminal:
         state.mkdir(parents=True, exist_ok=True)
         self._variables = state / "variables"
         self._variables.touch()
+        # An answer that refuses is a failure, which curl alone would not tell.
+        (state / ".curlrc").write_text("fail-with-body\n")
+        self._environment["CURL_HOME"] = str(state)
 
     def run(self, command: Command) -> str:
         """Run to the end and return what it printed.
@@ -49,7 +52,8 @@ class Terminal:
         log = self._state / "output"
         with log.open("wb") as output:
             # Its own group, so that a pipe's other end goes with it.
-            process = self._start(command.text, output)
+            kept = f"kept=$?\nexport -p > {self._variables}\nexit $kept"
+            process = self._start(f"{command.text}\n{kept}", output)
             try:
                 code = process.wait(WITHIN_S)
             except subprocess.TimeoutExpired:
@@ -109,9 +113,8 @@ class Terminal:
         self._server = None
 
     def _start(self, text: str, output: int | object) -> "subprocess.Popen[bytes]":
-        script = f". {self._variables}\nset -a\n{text}\ncode=$?\nexport -p > {self._variables}\n"
         return subprocess.Popen(
-            [*self._prefix, "bash", "-c", f"{script}exit $code"],
+            [*self._prefix, "bash", "-c", f". {self._variables}\nset -a\n{text}"],
             cwd=self._folder,
             env=self._environment,
             stdin=subprocess.DEVNULL,
