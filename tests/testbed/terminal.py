@@ -15,7 +15,7 @@ from pathlib import Path
 
 from documents import Command
 
-WITHIN_S = 300.0
+WITHIN_S = 600.0
 POLL_S = 0.3
 ENDS_WELL = (0, -signal.SIGINT, 128 + signal.SIGINT)
 SHOWN_CHARS = 4000
