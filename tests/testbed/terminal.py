@@ -57,9 +57,11 @@ class Terminal:
             try:
                 code = process.wait(WITHIN_S)
             except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
                 raise CommandFailed(f"{command}\n{tail(log)}\nstill running") from None
+            finally:
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
         if code:
             server = f"\nits server:\n{tail(self._server[2])}" if self._server else ""
             raise CommandFailed(f"{command}\n{tail(log)}\nexit code {code}{server}")
