@@ -40,7 +40,7 @@ class Terminal:
         self._variables = state / "variables"
         self._variables.touch()
         # An answer that refuses is a failure, which curl alone would not tell.
-        (state / ".curlrc").write_text("fail-with-body\n")
+        (state / ".curlrc").write_text("fail-with-body\nno-progress-meter\n")
         self._environment["CURL_HOME"] = str(state)
 
     def run(self, command: Command) -> str:
