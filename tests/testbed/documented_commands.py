@@ -1,22 +1,27 @@
 """What becomes of each documented command in the tests: tests/docs/commands.toml, read and checked.
 
 A command is run where its page or section says, or it stands in the table with what runs it instead
-or why its arguments are only checked, or the same command is run on another page. Nothing else.
+or why its arguments are only checked or not even that, or the same command is run on another page.
+Nothing else.
 """
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import takewhile
 from pathlib import Path
 from shlex import split
 from typing import Any
 
 import typer
+from control_plane import binaries
 from documents import ROOT, Command, commands, pages
+from helm import helm_programs
 
 TABLE = ROOT / "tests" / "docs" / "commands.toml"
 PLACES = ("shell", "box", "cluster")
@@ -30,6 +35,12 @@ class Table:
     servers: Mapping[str, str]
     elsewhere: Mapping[str, str]
     parsed: Mapping[str, str]
+    not_run: Mapping[str, str]
+
+    @property
+    def listed(self) -> tuple[Mapping[str, str], ...]:
+        """What takes a command out of its page."""
+        return (self.elsewhere, self.parsed, self.not_run)
 
     @classmethod
     def read(cls, path: Path = TABLE) -> "Table":
@@ -37,7 +48,7 @@ class Table:
 
     def place(self, command: Command) -> str | None:
         """Where the command is run; None: it is not run for its page's sake."""
-        if entry(self.elsewhere, command) or entry(self.parsed, command):
+        if any(entry(table, command) for table in self.listed):
             return None
         section = f"{command.page}#{command.section}"
         return self.places.get(section, self.places.get(command.page))
@@ -71,16 +82,14 @@ def not_accounted_for(table: Table, listed: Sequence[Command]) -> list[str]:
     return [
         str(command)
         for command in listed
-        if command.bare not in run
-        and not entry(table.elsewhere, command)
-        and not entry(table.parsed, command)
+        if command.bare not in run and not any(entry(each, command) for each in table.listed)
     ]
 
 
 def stale(table: Table, listed: Sequence[Command]) -> list[str]:
     """Entries of the table that no page needs any more."""
     found = []
-    for named in (table.servers, table.elsewhere, table.parsed):
+    for named in (table.servers, *table.listed):
         used = {entry(named, command) for command in listed}
         found += [key for key in named if key not in used]
     sections = {f"{command.page}#{command.section}" for command in listed}
@@ -105,6 +114,10 @@ def check_arguments(command: Command) -> None:
             assert ran.returncode == 0, f"{command}\n{ran.stderr}"
         case "python":
             _check_script(command, arguments)
+        case "kubectl":
+            _check_flags(command, str(binaries() / "kubectl"), ["options"])
+        case "helm":
+            _check_flags(command, str(helm_programs()["helm4"]), ["--help"])
         case _:
             raise AssertionError(f"{command}: no parser is known for {program}")
 
@@ -119,6 +132,20 @@ def _check_typer(program: str, arguments: list[str]) -> None:
         name, found, rest = group.resolve_command(context, list(arguments))
         # The real parser: unknown options, types, ranges and missing arguments are errors here.
         found.make_context(name, rest, parent=context).close()
+
+
+def _check_flags(command: Command, program: str, general: list[str]) -> None:
+    """The program's help on the command, or on all of its commands, must name each option."""
+    words = list(takewhile(lambda word: word not in ("|", ">", "--"), split(command.bare)[1:]))
+    asked = words[2:] if words[0] == "-n" else words
+    told = ""
+    for help_of in ([*takewhile(lambda word: word[0] != "-", asked), "--help"], general):
+        ran = subprocess.run([program, *help_of], capture_output=True, text=True)
+        assert ran.returncode == 0, f"{command}\n{ran.stderr}"
+        told += ran.stdout
+    flags = {word.partition("=")[0] for word in words if word.startswith("-")}
+    known = set(re.findall(r"(?<![\w-])--?[a-zA-Z][\w-]*", told))
+    assert flags <= known, f"{command}: {sorted(flags - known)}"
 
 
 def _check_script(command: Command, arguments: list[str]) -> None:
