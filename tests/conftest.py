@@ -8,7 +8,12 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-CLUSTERS = ("tests/cluster/", "tests/charts/", "tests/monitoring/test_live_dashboards.py")
+CLUSTERS = (
+    "tests/cluster/",
+    "tests/charts/",
+    "tests/monitoring/test_live_dashboards.py",
+    "tests/docs/test_commands.py::test_commands_on_a_cluster",
+)
 
 settings.register_profile("superinfer", deadline=None, derandomize=False)
 settings.load_profile("superinfer")

@@ -23,9 +23,11 @@ class TierBudget(BaseModel):
 
     model_config = STRICT
 
-    min: ByteQuantity = 0
-    max: ByteQuantity = Field(gt=0)
-    initial: ByteQuantity | None = None
+    min: ByteQuantity = Field(default=0, description="the budget never shrinks below")
+    max: ByteQuantity = Field(gt=0, description="the budget never grows beyond")
+    initial: ByteQuantity | None = Field(
+        default=None, description="the budget at start; max when left out"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> "TierBudget":
@@ -47,8 +49,13 @@ class KvCacheConfig(BaseModel):
 
     model_config = STRICT
 
-    hbm: TierBudget | None = None
-    dram: TierBudget | None = TierBudget(max=4 * 2**30)
+    hbm: TierBudget | None = Field(
+        default=None, description="KV memory on the GPU; vLLM sizes it when left out"
+    )
+    dram: TierBudget | None = Field(
+        default=TierBudget(max=4 * 2**30),
+        description="memory that requests rotate to; null: no rotation",
+    )
     slab: ByteQuantity = Field(
         default=2**30, gt=0, description="unit in which DRAM is taken and given back"
     )
@@ -106,12 +113,12 @@ class ServerConfig(BaseModel):
 
     model_config = STRICT
 
-    host: str = "127.0.0.1"
-    port: int = Field(default=8000, ge=1, le=65535)
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8000, ge=1, le=65535, description="port of the OpenAI API")
     admin_token: SecretStr | None = Field(
         default=None, description="bearer token of /v1/kv/budget; without one, PATCH is refused"
     )
-    admin_token_file: Path | None = None
+    admin_token_file: Path | None = Field(default=None, description="file with that token")
     api_key_file: Path | None = Field(
         default=None,
         description="keys of the OpenAI API, one a line, read again when the file changes; without "
@@ -140,16 +147,16 @@ class TelemetryConfig(BaseModel):
 
     model_config = STRICT
 
-    otlp_endpoint: str | None = None
-    otlp_headers: dict[str, SecretStr] = {}
+    otlp_endpoint: str | None = Field(default=None, description="URL that telemetry is sent to")
+    otlp_headers: dict[str, SecretStr] = Field(default={}, description="sent with it")
     otlp_token_file: Path | None = Field(
         default=None, description="file with the bearer token that telemetry is sent with"
     )
     otlp_ca_file: Path | None = Field(
         default=None, description="CAs that the receiver's certificate is checked against"
     )
-    interval_s: float = Field(default=10.0, gt=0)
-    resource: dict[str, str] = {}
+    interval_s: float = Field(default=10.0, gt=0, description="between two reports")
+    resource: dict[str, str] = Field(default={}, description="further resource attributes")
 
 
 class RuntimeConfig(SloClassList):
@@ -157,11 +164,13 @@ class RuntimeConfig(SloClassList):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
-    version: Literal[1] = 1
+    version: Literal[1] = Field(default=1, description="of this format")
     model: str | None = Field(
         default=None, description="path or name; None: the embedded tiny model"
     )
-    policy: Literal["rotasched", "stock"] = "rotasched"
+    policy: Literal["rotasched", "stock"] = Field(
+        default="rotasched", description="stock: vLLM's own scheduler, without rotation"
+    )
     engine_args: dict[str, JsonValue] = Field(
         default={}, description="vLLM engine arguments by their CLI name without the dashes"
     )

@@ -3,8 +3,10 @@
 import importlib.util
 import operator
 from pathlib import Path
+from types import ModuleType
 
 from superinfer_contract.metrics import ALL
+from superinfer_contract.runtime_config import SchedulerKnobs, ServerConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,16 +18,29 @@ def test_the_operator_folder_never_shadows_the_standard_library() -> None:
     assert not list((ROOT / "tests").rglob("__init__.py"))
 
 
-def test_the_metrics_reference_is_current() -> None:
-    script = ROOT / "tools" / "docs" / "metrics_reference.py"
-    spec = importlib.util.spec_from_file_location("metrics_reference", script)
+def generator(name: str) -> ModuleType:
+    """A script of tools/docs."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def test_the_metrics_reference_is_current() -> None:
     page = (ROOT / "docs" / "reference" / "metrics.md").read_text()
-    assert page == module.reference(), "run python tools/docs/metrics_reference.py"
+    made = generator("metrics_reference").reference()
+    assert page == made, "run python tools/docs/metrics_reference.py"
     assert all(metric.name in page for metric in ALL)
+
+
+def test_the_configuration_reference_is_current() -> None:
+    page = (ROOT / "docs" / "reference" / "configuration.md").read_text()
+    made = generator("configuration_reference").reference()
+    assert page == made, "run python tools/docs/configuration_reference.py"
+    for model, at in ((SchedulerKnobs, "scheduler"), (ServerConfig, "server")):
+        assert all(f"`{at}.{name}`" in page for name in model.model_fields)
 
 
 def test_structures_names_every_module() -> None:

@@ -127,7 +127,7 @@ async def look_at_dashboards(
     with tempfile.TemporaryDirectory(prefix="superinfer-prometheus-") as folder:
         async with (
             prometheus_beside(cluster, Path(folder), TEAM, NAME) as prometheus,
-            under_load(url, scenario, PANELS_WITHIN_S),
+            under_load(url, scenario),
         ):
             found = await shown(prometheus, PANELS_WITHIN_S)
     result.dashboard_panels = found.panels

@@ -54,7 +54,7 @@ async def record() -> None:
             url = await cluster.address(TEAM, NAME)
             async with (
                 prometheus_beside(cluster, folder / "prometheus", TEAM, NAME) as prometheus,
-                under_load(url, QUICK, WATCHED_S),
+                under_load(url, QUICK),
             ):
                 started_s = time.time()
                 await asyncio.sleep(WATCHED_S)

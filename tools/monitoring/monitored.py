@@ -5,18 +5,20 @@ Used by the test, by `make charts` and to draw the panels.
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 from cluster import OPERATOR, OPERATOR_NAMESPACE, Cluster
 from prometheus_process import Prometheus, Target
-from superinfer_runtime.bench.arrivals import ArrivalProcess
-from superinfer_runtime.bench.client import Endpoint
-from superinfer_runtime.bench.runner import run_load
-from superinfer_runtime.bench.workload import Workload
+from superinfer_contract.headers import SLO_CLASS
 from superinfer_runtime.demo.scenario import Scenario
 
 MIB = 2**20
+CONCURRENCY = 20
+"""About twice as many requests as the HBM budget holds."""
+REQUEST_TIMEOUT_S = 300.0
 QUICK = Scenario(
     num_layers=4,
     hbm_bytes=4 * MIB,
@@ -54,23 +56,35 @@ async def prometheus_beside(
 
 
 @contextlib.asynccontextmanager
-async def under_load(url: str, scenario: Scenario, duration_s: float) -> AsyncIterator[None]:
-    """Offer more than HBM holds, for ``duration_s`` or while the context lasts."""
-    load = Workload(
-        seed=scenario.seed,
-        duration_s=duration_s,
-        process=ArrivalProcess.GAMMA,
-        burstiness=scenario.burstiness,
-        request_rate=3.0,
-        input_tokens=scenario.input_tokens,
-        output_tokens=scenario.output_tokens,
-        range_ratio=scenario.range_ratio,
-        classes=scenario.classes,
-    )
-    stop = asyncio.Event()
-    loading = asyncio.create_task(run_load(Endpoint(url), load, stop=stop))
-    try:
-        yield
-    finally:
-        stop.set()
-        await loading
+async def under_load(url: str, scenario: Scenario) -> AsyncIterator[None]:
+    """Keep more requests under way than HBM holds, while the context lasts.
+
+    Closed loop: a slow machine gets no more than it finishes, a fast one is never without pressure.
+    """
+    names = itertools.cycle(each.name for each in scenario.classes)
+    # trust_env off: loopback never goes through a proxy.
+    async with httpx.AsyncClient(base_url=url, timeout=REQUEST_TIMEOUT_S, trust_env=False) as http:
+        asking = [
+            asyncio.create_task(_keep_asking(http, scenario, name))
+            for name in itertools.islice(names, CONCURRENCY)
+        ]
+        try:
+            yield
+        finally:
+            for task in asking:
+                task.cancel()
+            ended = await asyncio.gather(*asking, return_exceptions=True)
+    for failed in ended:
+        if isinstance(failed, Exception):
+            raise failed
+
+
+async def _keep_asking(http: httpx.AsyncClient, scenario: Scenario, slo_class: str) -> None:
+    for number in itertools.count():
+        body = {
+            "prompt": f"{slo_class} {number} ".ljust(scenario.input_tokens, "."),
+            "max_tokens": scenario.output_tokens,
+            "ignore_eos": True,
+        }
+        answer = await http.post("/v1/completions", json=body, headers={SLO_CLASS: slo_class})
+        answer.raise_for_status()
