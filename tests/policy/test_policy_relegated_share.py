@@ -43,8 +43,9 @@ def test_however_long_an_overload_lasts_promises_are_kept_to_its_end() -> None:
     while engine.now_s < 400.0:
         engine.step()
     late = [job for job in jobs if 250.0 <= job.candidate.arrival_s < 350.0]
-    kept = [job for job in late if job.is_good]
+    kept = [job for job in late if job.finished and job.is_good]
     assert len(kept) >= 0.3 * len(late)
-    relegated = [job for job in jobs if job in engine.done and not job.is_good]
-    assert relegated, "those who missed their objectives are served, too"
+    assert any(job.finished and not job.is_good for job in jobs), (
+        "those who missed their objectives are served, too"
+    )
     assert engine.discards

@@ -8,8 +8,8 @@ The mechanism without the decisions (`RotaScheduler` makes those), on vLLM's own
   leaves a request that finishes in an in-flight step in ``skipped_waiting`` and dies of it.
 * *rotate in*: blocks are allocated here, its growth ahead, and the request enters vLLM's own
   WAITING_FOR_REMOTE_KVS path; once the load is acknowledged vLLM computes exactly one token.
-* *lost*: a failed copy, vLLM's own preemption, or a policy that wants the DRAM for others, sends the
-  request back to be computed again.
+* *lost*: a failed copy, vLLM's own preemption, or a policy that wants the DRAM for others sends
+  the request back to be computed again.
 * *stuck*: while a copy does not end nothing rotates, and whoever is out is computed again.
 """
 
