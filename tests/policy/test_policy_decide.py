@@ -85,7 +85,8 @@ def test_budgets_hold(iteration: Iteration, knobs: SchedulerKnobs) -> None:
     available = iteration.free_blocks - iteration.growth_blocks
     assert total(entering) <= max(available, 0)
     assert len(entering) <= iteration.free_seats + len(decision.rotate_out)
-    assert sum(c.dram_blocks for c in decision.rotate_out) <= iteration.free_dram_blocks
+    given_up = sum(c.dram_blocks for c in decision.discard)
+    assert sum(c.dram_blocks for c in decision.rotate_out) <= iteration.free_dram_blocks + given_up
     # The link may be overdrawn by the last victim only (one always may go: nothing is stuck).
     moved = sum(max(c.dram_blocks, 1) for c in decision.rotate_out[:-1])
     assert moved < iteration.transfer_blocks or len(decision.rotate_out) <= 1
@@ -99,6 +100,8 @@ def test_everybody_goes_one_way(iteration: Iteration, knobs: SchedulerKnobs) -> 
     assert len(set(map(id, entering))) == len(entering)
     assert set(map(id, decision.admit)) <= set(map(id, iteration.waiting))
     assert set(map(id, decision.rotate_in)) <= set(map(id, iteration.rotary))
+    assert set(map(id, decision.discard)) <= set(map(id, iteration.rotary))
+    assert set(map(id, decision.discard)).isdisjoint(map(id, decision.rotate_in))
     assert set(map(id, decision.rotate_out)) <= set(map(id, iteration.running))
     assert len(set(map(id, decision.rotate_out))) == len(decision.rotate_out)
 
@@ -225,6 +228,16 @@ def test_larger_lag_is_never_passed_over_for_smaller(
         for other_lag, other in decision.lagging:
             if lag > other_lag and candidate.blocks <= other.blocks and id(other) in admitted:
                 assert id(candidate) in admitted
+
+
+@settings(max_examples=100)
+@given(iteration=iterations(), knobs=knob_sets)
+def test_only_what_is_lost_loses_its_kv_and_only_for_want_of_dram(
+    iteration: Iteration, knobs: SchedulerKnobs
+) -> None:
+    decision = decide(iteration, knobs)
+    assert all(knobs.relegate and is_lost(c, NOW_S) for c in decision.discard)
+    assert decide(replace(iteration, free_dram_blocks=ENOUGH), knobs).discard == []
 
 
 @settings(max_examples=60)

@@ -11,6 +11,7 @@ from superinfer_runtime.policy.lag import (
     relegation_bound_s,
     rotary_lag_s,
     running_lag_s,
+    unaged_lag_s,
     waiting_lag_s,
 )
 
@@ -150,34 +151,30 @@ def test_lost_means_that_instant_tokens_would_not_help() -> None:
 
 @given(
     arrival_s=st.floats(0.0, 100.0),
-    ages_s=st.tuples(st.floats(0.0, 1.0), st.floats(0.0, 1.0)),
     ttft_s=ttfts,
     beta_ttft=st.floats(0.0, 0.95),
     ageing=st.floats(0.01, 1.0),
     urgency=st.floats(0.1, 10.0),
 )
 def test_relegation_is_bounded(
-    arrival_s: float,
-    ages_s: tuple[float, float],
-    ttft_s: float,
-    beta_ttft: float,
-    ageing: float,
-    urgency: float,
+    arrival_s: float, ttft_s: float, beta_ttft: float, ageing: float, urgency: float
 ) -> None:
-    """Past the bound, a relegated request outranks all of its class that can still be good."""
+    """Past the bound a relegated request lags, with the lag that it would have had all along."""
     knobs = SchedulerKnobs(beta_ttft=beta_ttft, relegation_ageing=ageing)
-    targets = Targets(ttft_s, 0.1, ttft_urgency=urgency)
-    relegated = Candidate("old", targets, arrival_s)
-    now_s = arrival_s + relegation_bound_s(relegated, knobs) * 1.001 + 1e-6
-    savable = Candidate("new", targets, now_s - ages_s[0] * ttft_s)
-    assume(not is_lost(savable, now_s))
+    relegated = Candidate("old", Targets(ttft_s, 0.1, ttft_urgency=urgency), arrival_s)
+    bound_s = relegation_bound_s(relegated, knobs)
+    now_s = arrival_s + bound_s * 1.001 + 1e-3
     assert is_lost(relegated, now_s)
-    assert waiting_lag_s(relegated, now_s, knobs) > waiting_lag_s(savable, now_s, knobs)
-    # Until then it yields to all that lag, and once it lags it only gains.
-    fresh_s = arrival_s + ttft_s * 1.001 + 1e-6
-    if fresh_s < now_s:
-        assert waiting_lag_s(relegated, fresh_s, knobs) <= waiting_lag_s(relegated, now_s, knobs)
-    assert waiting_lag_s(relegated, now_s + 1, knobs) > waiting_lag_s(relegated, now_s, knobs)
+    aged_s = waiting_lag_s(relegated, now_s, knobs)
+    assert aged_s > 0.0
+    plain = knobs.model_copy(update={"relegate": False})
+    assert unaged_lag_s(aged_s, relegated, knobs) == pytest.approx(
+        waiting_lag_s(relegated, now_s, plain)
+    )
+    assert waiting_lag_s(relegated, now_s + 1, knobs) > aged_s
+    # Until then it lags behind nobody.
+    early_s = arrival_s + bound_s * 0.999
+    assert not is_lost(relegated, early_s) or waiting_lag_s(relegated, early_s, knobs) == 0.0
 
 
 def test_relegated_requests_are_within_tolerance_at_first() -> None:

@@ -83,6 +83,7 @@ class FakeEngine:
     running: list[Job] = field(default_factory=list)
     leaving: list[Job] = field(default_factory=list)
     rotary: list[Job] = field(default_factory=list)
+    discards: int = 0
     entering: list[Job] = field(default_factory=list)
     done: list[Job] = field(default_factory=list)
 
@@ -145,6 +146,7 @@ class FakeEngine:
             job.candidate.rotatable = left > knobs.growth_horizon_steps
         for job in (*self.waiting, *self.rotary):
             job.candidate.blocks = job.blocks_ahead(knobs)
+            job.candidate.dram_blocks = job.dram_blocks
         in_flight = sum(job.blocks for job in (*self.leaving, *self.entering))
         iteration = Iteration(
             now_s=self.now_s,
@@ -159,6 +161,12 @@ class FakeEngine:
             transfer_blocks=max(self.transfer_blocks - in_flight, 0),
         )
         decision = decide(iteration, knobs)
+        for candidate in decision.discard:
+            job = by_candidate[id(candidate)]
+            self.rotary.remove(job)
+            job.dram_blocks = job.blocks = 0
+            self.waiting.insert(0, job)
+            self.discards += 1
         for victim in decision.rotate_out:
             job = by_candidate[id(victim)]
             self.running.remove(job)

@@ -99,6 +99,7 @@ class RequestTable:
     def refresh_rotary(self, tracked: Tracked) -> None:
         """Its KV is in DRAM: it needs blocks for the saved tokens and its growth."""
         tracked.candidate.blocks = self._blocks_ahead(tracked, tracked.saved_tokens)
+        tracked.candidate.dram_blocks = -(-tracked.saved_tokens // self._block_size)
         tracked.candidate.rotatable = False
 
     def refresh_running(self, tracked: Tracked, num_held: int, num_unmirrored: int) -> int:

@@ -8,7 +8,8 @@ The mechanism without the decisions (`RotaScheduler` makes those), on vLLM's own
   leaves a request that finishes in an in-flight step in ``skipped_waiting`` and dies of it.
 * *rotate in*: blocks are allocated here, its growth ahead, and the request enters vLLM's own
   WAITING_FOR_REMOTE_KVS path; once the load is acknowledged vLLM computes exactly one token.
-* *lost*: a failed copy, or vLLM's own preemption, sends the request back to be computed again.
+* *lost*: a failed copy, vLLM's own preemption, or a policy that wants the DRAM for others sends
+  the request back to be computed again.
 * *stuck*: while a copy does not end nothing rotates, and whoever is out is computed again.
 """
 
@@ -148,12 +149,16 @@ class RotatingScheduler(AsyncScheduler):
         self._table.refresh_waiting(tracked)
         self.waiting.prepend_request(request)
 
+    def _discard(self, parked: list[Tracked]) -> None:
+        """Their DRAM is wanted for others: back to the queue."""
+        for tracked in parked:
+            self._residency.ledger.forget(tracked.request.request_id)
+            self._recompute(tracked)
+
     def _recompute_parked(self) -> None:
         """The link is stuck, so KV in DRAM cannot come back."""
         settled = [tracked for tracked in self._parked.values() if not is_in_flight(tracked)]
-        for tracked in sorted(settled, key=lambda t: t.candidate.arrival_s, reverse=True):
-            self._residency.ledger.forget(tracked.request.request_id)
-            self._recompute(tracked)
+        self._discard(sorted(settled, key=lambda t: t.candidate.arrival_s, reverse=True))
 
     # --- vLLM's hooks -----------------------------------------------------------------------
 

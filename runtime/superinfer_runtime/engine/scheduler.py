@@ -173,6 +173,7 @@ class RotaScheduler(RotatingScheduler):
         decision = self._decide(iteration)
         self._last_decision = decision
         self._stalls += decision.stalled
+        self._discard([self._table[c.request_id] for c in decision.discard])
         self._rotate_out([self._table[c.request_id] for c in decision.rotate_out])
         for candidate in decision.rotate_in:
             self._rotate_in(self._table[candidate.request_id])

@@ -53,7 +53,8 @@ class Candidate:
     blocks: int = 0
     """Waiting, rotary: HBM blocks it needs to run. Running: HBM blocks that rotating out frees."""
     dram_blocks: int = 0
-    """Running: DRAM slots that rotating out takes beyond those it has (unmirrored blocks)."""
+    """Running: DRAM slots that rotating out takes beyond those it has (unmirrored blocks). Rotary:
+    DRAM slots that it holds."""
     max_tokens: int = 1
     num_tokens: int = 0
     """Output tokens so far."""

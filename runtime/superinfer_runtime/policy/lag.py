@@ -16,8 +16,9 @@ lost. *Credit*: a request that produced tokens faster than its TBT target may si
 paper's formula. *Relegation*: a request that can no longer be good (its TTFT passed or will pass
 before its prompt is computed, or even instant tokens would miss its mean TBT) counts as within
 tolerance until it has aged: it takes what is left over and never pushes out one that can still be
-saved; it ages back at ``relegation_ageing`` seconds a second, which bounds its wait
-(`relegation_bound_s`).
+saved; it ages back at ``relegation_ageing`` seconds a second, and then claims its part of what
+relegated requests may hold (`policy/relegated_share`), with the lag that it would have without
+relegation.
 """
 
 from superinfer_contract.runtime_config import SchedulerKnobs
@@ -88,13 +89,18 @@ def running_lag_s(candidate: Candidate, now_s: float) -> float:
 
 
 def relegation_bound_s(candidate: Candidate, knobs: SchedulerKnobs) -> float:
-    """Wait after which a relegated waiting request outranks every waiting one of its own class.
+    """Wait after which a relegated waiting request claims its part of HBM.
 
-    A waiting request that can still be good lags at most ``(1 - beta_ttft) x TTFT``; a relegated
-    one starts to lag at that value divided by the ageing rate and passes it after as long again.
+    It starts to lag when its own lag, slowed by the ageing rate, passes that of a request at its
+    deadline: ``(1 - beta_ttft) x TTFT``.
     """
     ttft_s = candidate.targets.ttft_s
-    return knobs.beta_ttft * ttft_s + 2 * (1 - knobs.beta_ttft) * ttft_s / knobs.relegation_ageing
+    return knobs.beta_ttft * ttft_s + (1 - knobs.beta_ttft) * ttft_s / knobs.relegation_ageing
+
+
+def unaged_lag_s(aged_s: float, candidate: Candidate, knobs: SchedulerKnobs) -> float:
+    """VLT without relegation of one whose lag, relegated, is ``aged_s`` above 0."""
+    return (aged_s + _largest_savable_lag_s(candidate, knobs)) / knobs.relegation_ageing
 
 
 def _aged(lag_s: float, candidate: Candidate, knobs: SchedulerKnobs) -> float:

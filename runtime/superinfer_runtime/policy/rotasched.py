@@ -12,7 +12,10 @@ SuperInfer's Algorithm 1 (arXiv 2601.20309, section 4.2) with what it leaves ope
    first. So rotation throttles itself where it would only trade one miss for another.
 4. What the chosen do not claim goes to requests within tolerance, in order of their deadlines for
    the first token. They never force a rotation.
-5. Growth is kept free: who asks to be admitted asks for its growth within a horizon as well, and
+5. Aged relegated requests claim a share of HBM (`policy/relegated_share`), and no more. Where DRAM
+   is short of a victim's room, those who are lost lose their KV there, the youngest first; it is
+   computed again in their turn.
+6. Growth is kept free: who asks to be admitted asks for its growth within a horizon as well, and
    that of running requests stays free. If it is short, victims make room for it even when nobody
    lags: while copies end within the horizon and DRAM has room, vLLM's preemption by recompute has
    no occasion.
@@ -21,14 +24,15 @@ Invariant: blocks admitted in one decision never exceed the free blocks of that 
 """
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 
 from superinfer_contract.runtime_config import SchedulerKnobs
 
 from superinfer_runtime.policy.candidate import Candidate
-from superinfer_runtime.policy.lag import is_lost, rotary_lag_s, waiting_lag_s
+from superinfer_runtime.policy.lag import is_lost, rotary_lag_s, unaged_lag_s, waiting_lag_s
+from superinfer_runtime.policy.relegated_share import relegated_room_blocks, within_room
 from superinfer_runtime.policy.triage import (
     UNKNOWN_PACE,
     PrefillPace,
@@ -72,6 +76,8 @@ class Decision:
     """Waiting requests that may start to prefill, in this order."""
     rotate_in: list[Candidate] = field(default_factory=list)
     rotate_out: list[Candidate] = field(default_factory=list)
+    discard: list[Candidate] = field(default_factory=list)
+    """Rotary requests to lose their KV, first of all: they are lost, and DRAM is short."""
     stalled: bool = False
     """A rotation was wanted and DRAM had no room for it."""
     lagging: list[tuple[float, Candidate]] = field(default_factory=list)
@@ -103,7 +109,9 @@ def decide(iteration: Iteration, knobs: SchedulerKnobs) -> Decision:
     claimed = sum(c.blocks for c in chosen)
     shortfall = max(claimed - available - iteration.arriving_blocks, 0)
     seats_short = max(len(chosen) - iteration.free_seats, 0)
-    victims, stalled = _victims(iteration, knobs, shortfall, seats_short)
+    victims, discard, stalled = _victims(
+        iteration, knobs, shortfall, seats_short, keep=set(map(id, chosen))
+    )
 
     admitted: list[Candidate] = []
     seats = iteration.free_seats + len(victims)
@@ -124,11 +132,13 @@ def decide(iteration: Iteration, knobs: SchedulerKnobs) -> Decision:
             seats -= 1
 
     is_rotary = set(map(id, iteration.rotary))
+    discarded = set(map(id, discard))
     return Decision(
         contended=True,
         admit=[c for c in admitted if id(c) not in is_rotary],
-        rotate_in=[c for c in admitted if id(c) in is_rotary],
+        rotate_in=[c for c in admitted if id(c) in is_rotary - discarded],
         rotate_out=victims,
+        discard=discard,
         stalled=stalled,
         lagging=lagging,
     )
@@ -166,26 +176,37 @@ def _split(
     now_s = iteration.now_s
     relegate = knobs.relegate
     lagging: list[tuple[float, Candidate]] = []
+    aged: list[tuple[float, Candidate]] = []
     on_time: list[Candidate] = []
     lost: list[Candidate] = []
     gone = _let_go(iteration, knobs)
     for candidate in iteration.waiting:
         is_gone = id(candidate) in gone
         lag_s = waiting_lag_s(candidate, now_s, knobs, is_gone)
+        is_relegated = is_gone or (relegate and is_lost(candidate, now_s))
         if lag_s > 0.0:
-            lagging.append((lag_s, candidate))
-        elif is_gone or (relegate and is_lost(candidate, now_s)):
+            (aged if is_relegated else lagging).append((lag_s, candidate))
+        elif is_relegated:
             lost.append(candidate)
         else:
             on_time.append(candidate)
     for candidate in iteration.rotary:
         lag_s = rotary_lag_s(candidate, now_s, knobs)
+        is_relegated = relegate and is_lost(candidate, now_s)
         if lag_s > 0.0:
-            lagging.append((lag_s, candidate))
-        elif relegate and is_lost(candidate, now_s):
+            (aged if is_relegated else lagging).append((lag_s, candidate))
+        elif is_relegated:
             lost.append(candidate)
         else:
             on_time.append(candidate)
+    if aged:
+        aged_s = {id(candidate): lag_s for lag_s, candidate in aged}
+        running = [c for c in iteration.running if is_lost(c, now_s)]
+        room = relegated_room_blocks(iteration.free_blocks, iteration.running)
+        room -= sum(c.blocks for c in running)
+        claiming, others = within_room(sorted((c for _, c in aged), key=_BY_ARRIVAL), room)
+        lagging += [(unaged_lag_s(aged_s[id(c)], c, knobs), c) for c in claiming]
+        lost += others
     on_time.sort(key=ttft_deadline_s)
     lost.sort(key=_BY_ARRIVAL)
     return lagging, on_time + lost
@@ -220,16 +241,22 @@ def _mean_pause_s(iteration: Iteration, knobs: SchedulerKnobs) -> float:
 
 
 def _victims(
-    iteration: Iteration, knobs: SchedulerKnobs, shortfall: int, seats_short: int
-) -> tuple[list[Candidate], bool]:
-    """Running requests to rotate out, and whether DRAM was too full to take one that was due."""
+    iteration: Iteration,
+    knobs: SchedulerKnobs,
+    shortfall: int,
+    seats_short: int,
+    keep: Container[int],
+) -> tuple[list[Candidate], list[Candidate], bool]:
+    """Running requests to rotate out, rotary ones that make room for them in DRAM, and whether it
+    was still too full for one that was due. ``keep``: `id` of those whose KV is about to be used.
+    """
     growth_short = (
         iteration.growth_blocks - max(iteration.free_blocks, 0) - iteration.arriving_blocks
     )
     if iteration.free_blocks < 0:  # the HBM budget was lowered below what is in use
         growth_short -= iteration.free_blocks
     if shortfall <= 0 and seats_short <= 0 and growth_short <= 0:
-        return [], False
+        return [], [], False
 
     now_s = iteration.now_s
     quantum_s, relegate, credit = knobs.run_quantum_s, knobs.relegate, knobs.tbt_credit
@@ -251,10 +278,16 @@ def _victims(
             affordable.append(candidate)
         else:
             last_resort.append(candidate)
+    room = relegated_room_blocks(iteration.free_blocks, iteration.running)
+    claimed, lost = within_room(sorted(lost, key=_BY_ARRIVAL), room)
+    last_resort += claimed  # theirs, or they would never end
     for tier in (over_share, lost, affordable, last_resort):
         tier.sort(key=_BY_RUN_START)
+    useless = [c for c in iteration.rotary if relegate and id(c) not in keep and is_lost(c, now_s)]
+    useless.sort(key=_BY_ARRIVAL)
 
     victims: list[Candidate] = []
+    discard: list[Candidate] = []
     stalled = False
     dram_left = iteration.free_dram_blocks
     link_left = iteration.transfer_blocks
@@ -266,6 +299,9 @@ def _victims(
                 wanted = wanted or shortfall > 0 or seats_short > 0
             if not wanted or (link_left <= 0 and victims):
                 break
+            while candidate.dram_blocks > dram_left and useless:
+                discard.append(useless.pop())
+                dram_left += discard[-1].dram_blocks
             if candidate.dram_blocks > dram_left:
                 stalled = True
                 continue
@@ -275,4 +311,4 @@ def _victims(
             shortfall -= candidate.blocks
             growth_short -= candidate.blocks
             seats_short -= 1
-    return victims, stalled
+    return victims, discard, stalled

@@ -146,6 +146,8 @@ class RotatingScheduler(StockScheduler):
         decision = self._decide(iteration)
         self._last_contended = decision.contended
         self.stalls += decision.stalled
+        for candidate in decision.discard:
+            self._discard(table[candidate.request_id])
         for candidate in decision.rotate_out:
             self._rotate_out(table[candidate.request_id])
         for candidate in decision.rotate_in:
@@ -208,6 +210,16 @@ class RotatingScheduler(StockScheduler):
         live.where = Where.LOADING
         live.num_computed_tokens = tracked.saved_tokens
         self.loading.append(live)
+
+    def _discard(self, tracked: Tracked) -> None:
+        live: LiveRequest = tracked.request
+        del self._parked[live.request_id]
+        self.residency.ledger.forget(live.request_id)
+        live.where = Where.WAITING
+        live.recomputes += 1
+        self.recomputes += 1
+        self._table.refresh_waiting(tracked)
+        self.waiting.appendleft(live)
 
     # --- mirrors ------------------------------------------------------------------------------
 
