@@ -86,7 +86,8 @@ def test_what_a_class_holds_beyond_its_share_goes_first() -> None:
     def running(name: str, slo_class: str, since_s: float) -> Candidate:
         return Candidate(
             name, TARGETS, NOW_S - 2 + since_s / 100, blocks=10, max_tokens=1000,
-            num_tokens=500, first_token_s=NOW_S - 1, last_token_s=NOW_S, run_start_s=since_s, rotatable=True, slo_class=slo_class,
+            num_tokens=500, first_token_s=NOW_S - 1, last_token_s=NOW_S,
+            run_start_s=since_s, rotatable=True, slo_class=slo_class,
         )  # fmt: skip
 
     late = Candidate("late", TARGETS, NOW_S - 4.0, blocks=10, slo_class="chat")
