@@ -1,4 +1,7 @@
-"""A result file as a chart: attainment and tokens/s against the rate, a row a setting."""
+"""A result file as a chart: attainment and tokens/s against the rate, a row a setting.
+
+A setting that was run at one rate only has no curve and is left to the table.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +21,11 @@ _PANELS = (
 
 def contest_figure(result: dict[str, Any]) -> Figure:
     """Each engine in the look that it has in the simulator's charts."""
-    groups = by_setting(result["runs"])
+    groups = {
+        title: rows
+        for title, rows in by_setting(result["runs"]).items()
+        if len({row["rate"] for row in rows}) > 1
+    }
     styles = policy_styles(row["engine"] for row in result["runs"])
     figure = Figure(figsize=(13, 3.2 * len(groups)), constrained_layout=True)
     grid = figure.subplots(len(groups), len(_PANELS), squeeze=False)

@@ -1,9 +1,10 @@
 """The result file: every finished run as it ends, so that a broken-off contest goes on later.
 
-Runs of one file are of one kind of device; the first one's model and KV room are the file's *main*
-ones, and ``max_rate_90`` is about these. Contests on several cards of one host may write to one
-file: each change reads the file anew under a lock. An engine that fails is an error, with the end
-of its log; it never leaves a row. Its errors are forgotten once it is tried again.
+Runs of one file are of one kind of device; the first one's model, KV room and length of load are
+the file's *main* ones, and ``max_rate_90`` is about these. Contests on several cards of one host
+may write to one file: each change reads the file anew under a lock. An engine that fails is an
+error, with the end of its log; it never leaves a row. Its errors are forgotten once it is tried
+again.
 """
 
 import fcntl
@@ -101,30 +102,33 @@ def max_rates(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
     No interpolation: a rate counts if it was measured, reached the goal (on average of its runs),
     and so did every lower one measured. 0 if the lowest missed; an engine without runs is absent.
+    Of runs that were given different times to finish only those with the longest count: the others
+    cut off requests that were in time.
     """
-    measured: dict[str, dict[str, dict[float, list[float]]]] = {}
+    measured: dict[str, dict[str, dict[float, list[dict[str, Any]]]]] = {}
     for row in rows:
         by_rate = measured.setdefault(f"{row['workload']}/{row['tier']}", {}).setdefault(
             row["engine"], {}
         )
-        by_rate.setdefault(row["rate"], []).append(row["joint_attainment"])
+        by_rate.setdefault(row["rate"], []).append(row)
     return {
         load: {engine: _max_rate(by_rate) for engine, by_rate in engines.items()}
         for load, engines in measured.items()
     }
 
 
-def _max_rate(joint_by_rate: dict[float, list[float]]) -> float:
+def _max_rate(rows_by_rate: dict[float, list[dict[str, Any]]]) -> float:
     reached = 0.0
-    for rate in sorted(joint_by_rate):
-        if fmean(joint_by_rate[rate]) < GOAL:
+    for rate, rows in sorted(rows_by_rate.items()):
+        longest_s = max(row["drain_s"] for row in rows)
+        if fmean(r["joint_attainment"] for r in rows if r["drain_s"] == longest_s) < GOAL:
             break
         reached = rate
     return reached
 
 
 def _setting(row: dict[str, Any]) -> dict[str, Any]:
-    return {"model": row["model"], "kv_tokens": row["kv_tokens"]}
+    return {name: row[name] for name in ("model", "kv_tokens", "seconds")}
 
 
 def _of_main_setting(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ def markdown(result: dict[str, Any]) -> str:
         main = result["main"]
         parts.append(
             f"Highest rate (req/s) at 90 % joint attainment, {main['model']} with"
-            f" {main['kv_tokens']:,} tokens of KV:"
+            f" {main['kv_tokens']:,} tokens of KV, load of {main['seconds']:g} s:"
         )
         parts.append(_max_rates(result["max_rate_90"]))
     for title, rows in by_setting(result["runs"]).items():
@@ -44,7 +44,7 @@ def by_setting(rows: Sequence[Row]) -> dict[str, list[Row]]:
     for row in rows:
         title = (
             f"{row['workload']}, {row['model']}, {row['kv_tokens']:,} tokens of KV,"
-            f" {row['tier']} tier, {row['seconds']:g} s"
+            f" {row['tier']} tier, {row['seconds']:g} s and up to {row['drain_s']:g} s to finish"
         )
         groups.setdefault(title, []).append(row)
     return groups

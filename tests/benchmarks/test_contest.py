@@ -168,6 +168,8 @@ def test_the_max_rate_is_the_last_before_the_first_miss() -> None:
         "short/host": {"stock": 8, "rotasched": 0.0},
         "short/peer": {"rotasched": 4},
     }
+    rows += [row(rate=rate, joint=1.0, drain_s=120.0) for rate in (12, 16)]
+    assert max_rates(rows)["short/host"]["stock"] == 16, "the longer time to finish counts"
 
 
 def test_a_record_goes_on_where_it_stopped(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ aged: without a bound they hold all of HBM, whoever comes is late before its tur
 time ever again. So aged requests claim within a share: there they run to their end, in order of
 arrival; beyond it they stay relegated. The rest of HBM serves those who can be in time.
 
-Simulated at 1.5 times the rate that the GPU bears (docs/concepts/policy-search.md): of shares of
-0.1 and 0.25 the smaller kept more promises, at the same tokens a second.
+Simulated (docs/concepts/policy-search.md): of shares of 0.1 and 0.25 the smaller kept more promises
+at about the same tokens a second.
 """
 
 from collections.abc import Sequence
