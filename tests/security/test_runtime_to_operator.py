@@ -74,6 +74,12 @@ def files_of(authority: Authority) -> TlsFiles:
     return TlsFiles(pair.public, pair.key)
 
 
+@pytest.fixture(autouse=True)
+def heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM, once imported, keeps its log to itself; caplog listens at the root."""
+    monkeypatch.setattr(logging.getLogger("vllm"), "propagate", True)
+
+
 @pytest.mark.parametrize("transport", Transport)
 async def test_a_runtime_reports_to_a_receiver_that_it_trusts(
     transport: Transport, ours: Authority, token_file: Path

@@ -5,6 +5,7 @@ its own that takes all mounts away with it.
 """
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class OperatorImage:
                 *("chroot", f"--userspec={self.config['User']}", "--groups=", self.root),
                 *("env", "--ignore-environment", *self.config["Env"], *command),
             ],
+            env={"PATH": os.environ["PATH"]},  # no LD_PRELOAD, which vLLM sets for its workers
             capture_output=True,
             text=True,
             timeout=WITHIN_S,

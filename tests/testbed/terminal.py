@@ -18,6 +18,8 @@ from documents import Command
 WITHIN_S = 600.0
 POLL_S = 0.3
 ENDS_WELL = (0, -signal.SIGINT, 128 + signal.SIGINT)
+KUBECTL_INTERRUPTED = 1
+"""That is how kubectl ends a watch at Ctrl-C."""
 SHOWN_CHARS = 4000
 
 
@@ -104,7 +106,8 @@ class Terminal:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise CommandFailed(f"{command}\n{tail(log)}\nCtrl-C does not end it") from None
-        if code not in ENDS_WELL:
+        is_watch = command.bare.startswith("kubectl ") and code == KUBECTL_INTERRUPTED
+        if code not in ENDS_WELL and not is_watch:
             raise CommandFailed(f"{command}\n{tail(log)}\nended with {code} at Ctrl-C")
 
     def close(self) -> None:
