@@ -78,7 +78,11 @@ async def test_plan_mode_says_what_it_would_do_and_does_nothing(
     await cluster.apply(light_service("chat", team, mode="Plan"))
 
     planned = await cluster.until(
-        team, "sis", "chat", lambda sis: condition(sis, "Progressing").get("reason") == "PlanOnly"
+        team,
+        "sis",
+        "chat",
+        lambda sis: condition(sis, "Progressing").get("reason") == "PlanOnly",
+        120,
     )
 
     assert "create Secret chat-tokens" in condition(planned, "Progressing")["message"]
