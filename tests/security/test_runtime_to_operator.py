@@ -75,9 +75,10 @@ def files_of(authority: Authority) -> TlsFiles:
 
 
 @pytest.fixture(autouse=True)
-def heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    """vLLM, once imported, keeps its log to itself; caplog listens at the root."""
+def heard(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """vLLM, once imported, keeps its log to itself, at a level of its own; caplog listens above."""
     monkeypatch.setattr(logging.getLogger("vllm"), "propagate", True)
+    caplog.set_level(logging.WARNING, logger="vllm")
 
 
 @pytest.mark.parametrize("transport", Transport)
@@ -102,7 +103,6 @@ async def test_it_sends_nothing_to_another_and_says_so_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     received = Received()
-    caplog.set_level(logging.WARNING)
     async with receiving(transport, files_of(foreign), received) as endpoint:
         config = TelemetryConfig(
             otlp_endpoint=endpoint, otlp_token_file=token_file, otlp_ca_file=ours.file
