@@ -43,6 +43,16 @@ def test_the_configuration_reference_is_current() -> None:
         assert all(f"`{at}.{name}`" in page for name in model.model_fields)
 
 
+def test_the_command_reference_is_current() -> None:
+    page = (ROOT / "docs" / "reference" / "cli.md").read_text()
+    made = generator("cli_reference").reference(page)
+    assert page == made, "run python tools/docs/cli_reference.py"
+    for command in ("serve", "bench", "plan", "simulate"):
+        assert f"`superinfer {command}`" in page
+    for command in ("up", "run"):
+        assert f"`superinfer-operator {command}`" in page
+
+
 def test_structures_names_every_module() -> None:
     page = (ROOT / "docs" / "structures.md").read_text()
     for package in ("policy", "duplexkv", "engine"):

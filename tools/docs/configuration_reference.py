@@ -1,19 +1,17 @@
 """Writes docs/reference/configuration.md: python tools/docs/configuration_reference.py
 
-The RuntimeConfig field by field, and the options of the operator's commands. A SuperInferService
-has a page of its own, made by tools/crd/generate.py.
+The RuntimeConfig field by field. A SuperInferService has a page of its own, made by
+tools/crd/generate.py, and so have the commands, made by tools/docs/cli_reference.py.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-import typer
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from superinfer_contract.quantity import ByteQuantity, format_bytes
 from superinfer_contract.runtime_config import RuntimeConfig
-from superinfer_operator.cli import app
 
 TARGET = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
 BOUNDS = {
@@ -30,8 +28,9 @@ HEAD = """\
 Generated from the models by tools/docs/configuration_reference.py; a test compares. A *quantity*
 is a number of bytes or a string such as `512Mi`, `1.5Gi` or `400G`. Unknown fields are refused.
 
-The fields of a service are in [superinferservice.md](superinferservice.md), the charts' values in
-`helm show values deploy/charts/superinfer`, and how to choose in [the guides](../README.md).
+The fields of a service are in [superinferservice.md](superinferservice.md), the commands' options
+in [cli.md](cli.md), the charts' values in `helm show values deploy/charts/superinfer`, and how to
+choose in [the guides](../README.md).
 
 ## RuntimeConfig
 
@@ -45,13 +44,7 @@ The file of `superinfer serve --config` (JSON, or YAML by its suffix). On Kubern
 
 def reference() -> str:
     """Return the page."""
-    page = HEAD + "".join(map(_row, _fields(RuntimeConfig)))
-    group: Any = typer.main.get_command(app)
-    for name, command in group.commands.items():
-        page += f"\n## `superinfer-operator {name}`\n\n{command.help}\n\n"
-        page += "| option | type | default | bounds | meaning |\n|---|---|---|---|---|\n"
-        page += "".join(_row(_option(each)) for each in command.params if not each.hidden)
-    return page
+    return HEAD + "".join(map(_row, _fields(RuntimeConfig)))
 
 
 def _fields(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, ...]]:
@@ -108,25 +101,6 @@ def _said(default: Any, quantity: bool, is_model: bool) -> str:
     if default == {}:
         return "empty"
     return f"`{format_bytes(default) if quantity else default}`"
-
-
-def _option(option: Any) -> tuple[str, ...]:
-    name = option.opts[0] if option.param_type_name == "option" else option.name.upper()
-    kind = _type(option.type_descriptor.annotation, False).removesuffix(" or null")
-    bounds = [
-        f"`{said} {getattr(option, key)}`"
-        for key, said in (("min", ">="), ("max", "<="))
-        if getattr(option, key, None) is not None
-    ]
-    default = "" if option.default is None else f"`{option.default}`"
-    if option.required:
-        default = "required"
-    meaning = (option.help or "").strip()
-    if option.envvar:
-        meaning += f" Also `{option.envvar}`."
-    if option.nargs == -1 or getattr(option, "multiple", False):
-        kind = "string, repeatable"
-    return f"`{name}`", kind, default, ", ".join(bounds), meaning
 
 
 def _row(cells: tuple[str, ...]) -> str:
