@@ -59,7 +59,7 @@ def launch(order: Launch, say: Callable[[str], None], warn: Callable[[str], None
     """Serve until a signal ends it.
 
     Raises:
-        ConfigError: vLLM is missing, of another version, or refuses the arguments.
+        ConfigError: vLLM is missing, of another version, finds no device, or refuses the arguments.
         EngineFailed: the engine did not start or died.
         DrainCut: a second SIGINT ended the drain.
         UsageError: vLLM's parser refused an argument.
@@ -119,6 +119,13 @@ def _check_vllm() -> None:
         ) from error
     except VersionError as error:
         raise ConfigError(str(error)) from error
+    from vllm.platforms import current_platform
+
+    if current_platform.is_unspecified():
+        raise ConfigError(
+            "vLLM finds no device that it was built for; make a GPU visible to this process"
+            " (nvidia-smi shows it; a container needs --gpus all), or install superinfer[cpu]"
+        )
 
 
 def _parsed(argv: Sequence[str], order: Launch) -> Any:
