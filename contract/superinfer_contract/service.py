@@ -254,7 +254,7 @@ class Metadata(BaseModel):
 class SuperInferService(BaseModel):
     """The whole file.
 
-    >>> service = load_model(SuperInferService, Path("examples/laptop.yaml"))
+    >>> service = load_model(SuperInferService, Path("examples/first.yaml"))
     """
 
     model_config = STRICT
