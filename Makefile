@@ -6,7 +6,7 @@ export HF_HUB_OFFLINE := 1
 export VLLM_NO_USAGE_STATS := 1
 export VLLM_HOST_IP := 127.0.0.1
 
-.PHONY: help setup setup-gpu controlplane helm prometheus operator-image images demo cluster charts test check lint types bench bench-limits simulate validate bench-gpu record-gpu check-gpu audit lock clean
+.PHONY: help setup setup-gpu controlplane helm otelcol prometheus operator-image images demo cluster charts test check lint types bench bench-limits simulate validate bench-gpu record-gpu check-gpu audit lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -39,6 +39,9 @@ controlplane:  ## etcd and Kubernetes' binaries for tests and `make cluster` (bu
 helm:  ## Helm 3 and 4 for tests and `make charts` (built once, then cached)
 	@tools/controlplane/build-helm
 
+otelcol:  ## an OpenTelemetry Collector for tests (built once, then cached)
+	@tools/controlplane/build-otelcol
+
 prometheus:  ## prometheus and promtool for tests and `make charts` (Debian's, unpacked once, then cached)
 	@tools/monitoring/prometheus
 
@@ -62,7 +65,7 @@ charts: setup controlplane helm prometheus  ## install, upgrade, roll back and u
 demo: setup  ## the main job: stock vLLM against RotaSched on this CPU, budgets resized by telemetry
 	$(BIN)/python -m superinfer_runtime.demo --output out/demo.json
 
-test: setup controlplane helm prometheus operator-image lint types  ## everything that CI runs
+test: setup controlplane helm otelcol prometheus operator-image lint types  ## everything that CI runs
 	@tools/check-system chromium
 	$(BIN)/pytest -n 2
 

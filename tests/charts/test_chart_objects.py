@@ -23,6 +23,7 @@ EVERYTHING = {
         "extraOtlpFrom": [{"ipBlock": {"cidr": "10.0.0.0/8"}}],
         "metricsFrom": [{"namespaceSelector": {"matchLabels": {"team": "watch"}}}],
     },
+    "collector": {"enabled": True, "exporters": {"otlphttp/own": {"endpoint": "http://own"}}},
     "statusPage": {"enabled": True, "port": 9000, "from": [{"namespaceSelector": {}}]},
     "serviceMonitor": {"enabled": True, "interval": "10s", "labels": {"release": "prometheus"}},
     "prometheusRule": {"enabled": True, "runbooks": "https://wiki.example/superinfer"},
@@ -119,7 +120,7 @@ def test_values_reach_the_operator(helm: Helm) -> None:
     ]
     assert container["env"][1]["name"] == "OTEL_EXPORTER_OTLP_ENDPOINT"
     names = {each["metadata"]["name"] for each in made}
-    own = {"blue", "blue-cluster", "blue-sa", "blue-signing", "blue-test"}
+    own = {"blue", "blue-cluster", "blue-collector", "blue-sa", "blue-signing", "blue-test"}
     own |= {f"blue-{board}" for board in ("slo", "rotation", "budgets", "fleet")}
     assert names == own | {"extra", "superinfer-more"}
 

@@ -27,6 +27,8 @@ REFUSED = [
     ({"tls": {"secretName": ""}}, "secretName"),
     ({"networkPolicy": {"enabled": "yes"}}, "enabled"),
     ({"networkPolicy": {"metricsFrom": [{}]}}, "metricsFrom"),
+    ({"collector": {"exporters": {"otlphttp/superinfer": {}}}}, "otlphttp/superinfer"),
+    ({"collector": {"caFile": "ca.crt"}}, "caFile"),
     ({"statusPage": {"port": 8080}}, "port"),
     ({"statusPage": {"from": [{}]}}, "from"),
     ({"serviceMonitor": {"interval": 30}}, "interval"),
@@ -47,6 +49,20 @@ def test_a_wrong_value_is_refused_by_name(helm: Helm, values: dict[str, Any], na
     message = str(refused.value)
     assert "values don't meet the specifications of the schema" in message
     assert named in message
+
+
+@pytest.mark.parametrize(
+    ("values", "advice"),
+    [
+        ({}, "set otlpEndpoint to the collector's address"),
+        ({"otlpEndpoint": "http://collector:4318"}, "networkPolicy.extraOtlpFrom"),
+    ],
+)
+def test_a_collector_that_could_not_work_is_refused(
+    helm: Helm, values: dict[str, Any], advice: str
+) -> None:
+    with pytest.raises(HelmFailed, match=advice):
+        helm.rendered(CHART, {**values, "collector": {"enabled": True}})
 
 
 def test_a_wrong_value_of_the_crd_chart_is_refused(helm: Helm) -> None:

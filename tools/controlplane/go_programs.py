@@ -1,8 +1,9 @@
 """Go programs of pinned modules, built once per machine into a cache.
 
-A module is a folder here with go.mod and go.sum. The cached folder's name is made of all that
-decides about the binaries, so a cached one is never stale, and a build that was interrupted leaves
-none behind. The standard library only, because this runs before any virtual environment.
+A module is a folder here with go.mod and go.sum, and the main package if that is our own. The
+cached folder's name is made of all that decides about the binaries, so a cached one is never stale,
+and a build that was interrupted leaves none behind. The standard library only, because this runs
+before any virtual environment.
 """
 
 import fcntl
@@ -42,8 +43,8 @@ def cached(name: str, packages: Packages, takes: str) -> Path:
     stamp = hashlib.sha256(json.dumps([_go(packages), GO_SETTINGS, packages]).encode())
     for module in packages:
         stamp.update(" ".join(_build_command(HERE / module)).encode())
-        for file in ("go.mod", "go.sum"):
-            stamp.update((HERE / module / file).read_bytes())
+        for file in sorted((HERE / module).iterdir()):
+            stamp.update(file.read_bytes())
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").resolve()
     folder = cache / "superinfer" / name / stamp.hexdigest()[:16]
     if folder.is_dir():

@@ -1,0 +1,97 @@
+"""A real OpenTelemetry Collector on loopback, with the configuration that the chart makes for it.
+
+Only addresses are changed: its receivers, its health check, where the operator is. Its own metrics
+are off, because their port is the same for every collector of a machine.
+"""
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+from daemon_process import DaemonFailed, DaemonProcess
+from helm import CHART, ROOT, Helm, helm_programs
+
+BUILD = ROOT / "tools" / "controlplane" / "build-otelcol"
+ADDRESS = "127.0.0.1"
+READY_WITHIN_S = 30.0
+POLL_S = 0.1
+IN_THE_WAY = {"otlpEndpoint": "http://collector:4318", "networkPolicy": {"enabled": False}}
+
+
+@dataclass(frozen=True, slots=True)
+class Collector:
+    """A running one; made by `relaying`."""
+
+    http: str
+    grpc: str
+
+
+def configuration(collector: Mapping[str, Any], **values: Any) -> dict[str, Any]:
+    """Return what the chart makes of its values, those of ``collector`` among them."""
+    given = {**IN_THE_WAY, **values, "collector": {"enabled": True, **collector}}
+    made = Helm(helm_programs()["helm4"]).objects(
+        CHART, given, "--show-only", "templates/collector.yaml"
+    )
+    config: dict[str, Any] = yaml.safe_load(made[0]["data"]["relay"])
+    return config
+
+
+@contextlib.asynccontextmanager
+async def relaying(
+    folder: Path, config: dict[str, Any], operator_url: str
+) -> AsyncIterator[Collector]:
+    """Run ``config`` between loopback ports and ``operator_url``; its log lies in ``folder``.
+
+    Raises:
+        DaemonFailed: it cannot be built, or did not start.
+    """
+    program = await asyncio.to_thread(_program)
+    http, grpc, health = (f"{ADDRESS}:{_free_port()}" for _ in range(3))
+    protocols = config["receivers"]["otlp"]["protocols"]
+    protocols["http"]["endpoint"], protocols["grpc"]["endpoint"] = http, grpc
+    config["extensions"]["health_check"]["endpoint"] = health
+    config["exporters"]["otlphttp/superinfer"]["endpoint"] = operator_url
+    config["service"]["telemetry"] = {"metrics": {"level": "none"}}
+    file = folder / "collector.yaml"
+    file.write_text(yaml.safe_dump(config))
+    daemon = DaemonProcess("otelcol", [str(program), f"--config={file}"], folder / "collector.log")
+    daemon.start()
+    try:
+        await _until_ready(daemon, f"http://{health}")
+        scheme = "https" if "tls" in protocols["http"] else "http"
+        yield Collector(f"{scheme}://{http}", f"{scheme}://{grpc}")
+    finally:
+        await daemon.stop()
+
+
+async def _until_ready(daemon: DaemonProcess, url: str) -> None:
+    deadline_s = time.monotonic() + READY_WITHIN_S
+    async with httpx.AsyncClient(trust_env=False) as client:
+        while time.monotonic() < deadline_s:
+            daemon.check()
+            with contextlib.suppress(httpx.TransportError):
+                if (await client.get(url)).is_success:
+                    return
+            await asyncio.sleep(POLL_S)
+    raise daemon.failure("was not ready in time")
+
+
+def _program() -> Path:
+    built = subprocess.run([BUILD], stdout=subprocess.PIPE, text=True, check=False)
+    if built.returncode:
+        raise DaemonFailed("there is no collector; see above")
+    return Path(built.stdout.strip()) / "otelcol"
+
+
+def _free_port() -> int:
+    with socket.create_server((ADDRESS, 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
