@@ -51,6 +51,7 @@ def main() -> int:
         max_num_batched_tokens=options.max_num_batched_tokens,
         traces=str(options.traces) if options.traces else None,
         time_scheduler=options.time_scheduler,
+        spot_checks=options.spot_checks,
     )
     try:
         runs = planned_runs(options.workloads, parse_rates(options.rates), setup)
@@ -177,6 +178,7 @@ def parse_options() -> argparse.Namespace:
     add("--seed", type=int, default=0)
     add("--traces", type=Path, help="folder of the recorded lengths, for sharegpt")
     add("--time-scheduler", action="store_true", help="what schedulers take of a step; to find out")
+    add("--spot-checks", type=int, default=0, help="answers a run to compare with an idle engine's")
     add("--output", type=Path, help="default: benchmarks/results/head-to-head-GPU.json")
     add("--time-limit-s", type=float, default=3600.0)
     options = parser.parse_args()

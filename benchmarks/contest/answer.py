@@ -1,9 +1,10 @@
-"""When each token of one answer arrived, as the engine's client yields them.
+"""The tokens of one answer and when each arrived, as the engine's client yields them.
 
 Tokens that come together reached the client together: the gaps between them are 0, as in
 `superinfer bench`. An answer shorter than planned is a failure, never a fast success.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -18,9 +19,11 @@ class Answer:
 
     arrivals_s: list[float] = field(default_factory=list)
     """One a token."""
+    token_ids: list[int] = field(default_factory=list)
 
-    def add(self, num_tokens: int, now_s: float) -> None:
-        self.arrivals_s += [now_s] * num_tokens
+    def add(self, token_ids: Sequence[int], now_s: float) -> None:
+        self.arrivals_s += [now_s] * len(token_ids)
+        self.token_ids += token_ids
 
     def outcome(self, input_tokens: int, output_tokens: int) -> Served | Failure:
         """What became of a request of these lengths, now that its stream has ended."""

@@ -31,10 +31,12 @@ SETTLE_TIMEOUT_S = 180.0
 
 @dataclass(frozen=True, slots=True)
 class Driven:
-    """A load as it went, and the tokens that arrived while it was offered."""
+    """A load as it went, the tokens that arrived while it was offered, and those of each request
+    that finished, by its index."""
 
     drive: Drive
     tokens_while_offered: int
+    answers: Mapping[int, list[int]]
 
 
 class RunClock:
@@ -98,7 +100,7 @@ class LiveEngine:
         Raises:
             EngineDeadError: the engine died.
         """
-        answers: list[Answer] = []
+        answers: dict[int, Answer] = {}
 
         clock: RunClock | None = None
 
@@ -108,8 +110,7 @@ class LiveEngine:
             nonlocal clock
             clock = now = clock or RunClock(loop_now())
             sent_s = now()
-            answer = Answer()
-            answers.append(answer)
+            answer = answers[request.index] = Answer()
             outcome: Served | Failure
             try:
                 params = sampling(request.output_tokens, request.slo_class.name)
@@ -119,7 +120,7 @@ class LiveEngine:
                 )
                 async with aclosing(outputs):  # vLLM aborts what nobody reads to its end
                     async for output in outputs:
-                        answer.add(len(output.outputs[0].token_ids), now())
+                        answer.add(output.outputs[0].token_ids, now())
                         if len(answer.arrivals_s) >= leaves_after < request.output_tokens:
                             return RequestRecord(request, sent_s, now(), HUNG_UP)
                 outcome = answer.outcome(request.input_tokens, request.output_tokens)
@@ -133,15 +134,44 @@ class LiveEngine:
             send,
             grace_s=seconds - requests[-1].arrival_s + drain_s,
         )
-        arrived = sum(arrival_s <= seconds for answer in answers for arrival_s in answer.arrivals_s)
-        return Driven(drive, arrived)
+        arrivals_s = [each for answer in answers.values() for each in answer.arrivals_s]
+        finished = {
+            record.request.index: answers[record.request.index].token_ids
+            for record in drive.records
+            if isinstance(record.outcome, Served)
+        }
+        return Driven(drive, sum(each <= seconds for each in arrivals_s), finished)
 
-    async def _aside(self, prompt: list[int], num_tokens: int) -> None:
-        """A request that nobody measures."""
+    async def asked_again(
+        self, requests: Sequence[PlannedRequest], prompts: Sequence[list[int]]
+    ) -> dict[int, list[int]]:
+        """Return the tokens that an idle engine gives to these requests, by index."""
+        async with asyncio.TaskGroup() as group:
+            tasks = {
+                request.index: group.create_task(
+                    self._aside(prompts[request.index], request.output_tokens, salt="again")
+                )
+                for request in requests
+            }
+        return {index: task.result() for index, task in tasks.items()}
+
+    async def _aside(
+        self, prompt: list[int], num_tokens: int, salt: str | None = None
+    ) -> list[int]:
+        """Return the tokens of a request that nobody measures.
+
+        Args:
+            salt: only KV of requests of the same salt is found again.
+        """
         params = sampling(num_tokens, None)
         request_id = f"aside-{next(self._asides)}"
-        async for _ in self._engine.generate({"prompt_token_ids": prompt}, params, request_id):
-            pass
+        asked: dict[str, Any] = {"prompt_token_ids": prompt}
+        if salt is not None:
+            asked["cache_salt"] = salt
+        tokens: list[int] = []
+        async for output in self._engine.generate(asked, params, request_id):
+            tokens += output.outputs[0].token_ids
+        return tokens
 
 
 def sampling(num_tokens: int, slo_class: str | None) -> SamplingParams:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from contest.loads import all_classes, hang_ups, load_named, planned, prompts
 from contest.models import shape_of, write_config
 from contest.rows import identity, measured
 from contest.setup import Job, Run
+from contest.spot_check import chosen, compared
 from contest.timed_schedulers import TIMES_FILE_VARIABLE, read_times
 from contest.watch import EngineWatch
 
@@ -112,6 +114,11 @@ async def one_run(job: Job, run: Run, live_engine: LiveEngine) -> dict[str, Any]
     row = measured(
         driven.drive, load.classes, len(requests), driven.tokens_while_offered, setup.seconds
     )
+    again = [requests[index] for index in chosen(sorted(driven.answers), setup.spot_checks)]
+    if again:
+        checked = compared(driven.answers, await live_engine.asked_again(again, ids))
+        row |= {"spot_checks": asdict(checked)}
+        await live_engine.settle()
     return {**row, **{name: round(count, 4) for name, count in counted.items()}}
 
 

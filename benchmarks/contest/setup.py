@@ -37,6 +37,8 @@ class Setup:
     traces: str | None = None
     time_scheduler: bool = False
     """Whether schedulers carry a watch; see `contest.timed_schedulers`."""
+    spot_checks: int = 0
+    """How many answers of a run are compared with the idle engine's; see `contest.spot_check`."""
 
 
 @dataclass(frozen=True, slots=True)

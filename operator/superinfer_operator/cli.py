@@ -212,6 +212,9 @@ async def _until_signal(
 
 def main() -> None:
     """Console entry: turns the two kinds of expected failure into a message and an exit code."""
+    # Until a command installs its own: a container's first process never gets a signal that it has
+    # no handler for, and its pod would stay for the whole grace period.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()
     except ConfigError as error:

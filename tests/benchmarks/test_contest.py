@@ -20,6 +20,7 @@ from contest.models import shape_of
 from contest.record import Record, max_rates
 from contest.rows import identity, measured
 from contest.setup import ENGINES, Job, Run, Setup, parse_rates
+from contest.spot_check import Checked, chosen, compared
 from contest.table import markdown
 from superinfer_runtime.bench.record import Failure, RequestRecord, Served
 from superinfer_runtime.bench.runner import UNFINISHED, Drive
@@ -110,8 +111,9 @@ def test_rates_are_read_in_rising_order() -> None:
 
 def test_a_short_answer_is_a_failure() -> None:
     answer = Answer()
-    answer.add(1, 1.0)
-    answer.add(2, 3.0)
+    answer.add([7], 1.0)
+    answer.add([8, 9], 3.0)
+    assert answer.token_ids == [7, 8, 9]
     served = answer.outcome(5, 3)
     assert served == Served(1.0, 1.0, (2.0, 0.0), 5, 3)
     assert isinstance(answer.outcome(5, 4), Failure)
@@ -158,6 +160,15 @@ def test_who_hangs_up_is_counted_and_not_judged() -> None:
     found = measured(Drive(records, 10.0, False), PAPER_MIX, 2, tokens_while_offered=2, seconds=2.0)
     assert (found["requests"], found["hung_up"], found["failed"]) == (1, 1, 0)
     assert found["joint_attainment"] == 1.0
+
+
+def test_answers_are_compared_to_the_last_token() -> None:
+    assert chosen([], 3) == []
+    assert chosen([4, 6], 3) == [4, 6]
+    assert chosen(range(10), 3) == [0, 3, 6]
+    assert chosen(range(10), 0) == []
+    under_load = {0: [1, 2], 1: [3, 4], 2: [5, 6]}
+    assert compared(under_load, {0: [1, 2], 2: [5, 7]}) == Checked(asked_again=2, same=1)
 
 
 def test_the_max_rate_is_the_last_before_the_first_miss() -> None:

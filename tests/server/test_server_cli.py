@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,34 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
         port = str(free.getsockname()[1])
     run = superinfer("serve", "--port", port, XDG_CACHE_HOME=str(tmp_path))
     refused(run, exit_codes.CONFIG, "XDG_CACHE_HOME")
+
+
+def test_sigterm_is_heard_while_vllm_is_imported(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    (tmp_path / "vllm").mkdir()
+    (tmp_path / "vllm" / "__init__.py").write_text(
+        f"import pathlib, time\npathlib.Path({str(begun)!r}).touch()\ntime.sleep({SECONDS})"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "superinfer_runtime", "serve", "--port", port],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    try:
+        while not begun.exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+        _, said = process.communicate(timeout=SECONDS / 2)
+    finally:
+        process.kill()
+    assert (process.returncode, said) == (
+        exit_codes.FAILURE,
+        "error: stopped before it was ready\n",
+    )
 
 
 def test_another_vllm_is_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ the configuration.
 """
 
 import os
+import signal
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -56,6 +57,9 @@ def serve(
     ] = None,
 ) -> None:
     """Serve a model with vLLM under SLO classes. What follows -- goes to vLLM as it is."""
+    # vLLM's import takes seconds. A container's first process never gets a signal that it has no
+    # handler for: a pod that is deleted meanwhile would stay for its whole grace period.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     overrides = {"model": model, "policy": policy and policy.value}
     server = {"host": host, "port": port}
     try:

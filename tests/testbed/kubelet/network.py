@@ -45,8 +45,11 @@ class Network:
                 for link in left:
                     with suppress(RuntimeError):
                         await ip(f"link del {link}")
+                # Without an address of its own a bridge takes over that of its ports, another one
+                # whenever a pod comes or goes, and its neighbours' caches are wrong for a minute.
+                hardware = _hardware_address(network.gateway)
                 await ip(
-                    f"link add {bridge} type bridge forward_delay 0",
+                    f"link add {bridge} address {hardware} type bridge forward_delay 0",
                     f"addr add {network.gateway}/24 dev {bridge}",
                     f"link set {bridge} up",
                 )
@@ -73,7 +76,7 @@ class Network:
         address = self._take()
         link = f"{self.bridge}p{int(address) & 0xFF}"
         # An address always has the same hardware address: no neighbour cache can be wrong.
-        hardware = "02:00:" + ":".join(f"{byte:02x}" for byte in address.packed)
+        hardware = _hardware_address(address)
         await ip(
             f"link add {link} type veth peer name eth0 address {hardware} netns {sandbox_pid}",
             f"link set {link} master {self.bridge} up",
@@ -100,6 +103,10 @@ class Network:
                 self._next = (int(address) & 0xFF) + 1
                 return address
         raise RuntimeError(f"no address of {self._subnet} is free")
+
+
+def _hardware_address(address: IPv4Address) -> str:
+    return "02:00:" + ":".join(f"{byte:02x}" for byte in address.packed)
 
 
 async def ip(*commands: str, namespace_of: int | None = None) -> None:
