@@ -143,7 +143,9 @@ async def test_with_tls_on_both_sides(tmp_path: Path, monkeypatch: pytest.Monkey
     own = authority.server("collector", ["collector"], [ADDRESS])
     receiver: dict[str, Any] = {"cert_file": str(own.public), "key_file": str(own.key)}
     config = configuration(
-        {"receiverTls": receiver, "caFile": str(authority.file)}, tls={"enabled": True}
+        {"receiverTls": receiver, "caFile": str(authority.file)},
+        otlpEndpoint="https://collector:4318",
+        tls={"enabled": True},
     )
     token = tmp_path / "token"
     token.write_text("of-chat")
