@@ -44,6 +44,21 @@ def configuration(collector: Mapping[str, Any], **values: Any) -> dict[str, Any]
     return config
 
 
+def validate(folder: Path, config: dict[str, Any]) -> None:
+    """Let the collector read ``config`` as it is.
+
+    Raises:
+        DaemonFailed: it refuses it, or cannot be built.
+    """
+    file = folder / "collector.yaml"
+    file.write_text(yaml.safe_dump(config))
+    said = subprocess.run(
+        [_program(), "validate", f"--config={file}"], capture_output=True, text=True, check=False
+    )
+    if said.returncode:
+        raise DaemonFailed(f"otelcol refuses it: {said.stderr}")
+
+
 @contextlib.asynccontextmanager
 async def relaying(
     folder: Path, config: dict[str, Any], operator_url: str
