@@ -15,7 +15,7 @@ import httpx
 import pytest
 import yaml
 from certificates import Authority
-from collector_process import ADDRESS, Collector, configuration, relaying, validate
+from collector_process import ADDRESS, Collector, config_map, configuration, relaying, validate
 from documents import blocks
 from loopback_server import serving as serving_app
 from otlp_requests import gauges
@@ -108,13 +108,16 @@ async def send(collector: Collector, bearer: str | None) -> int:
     return answer.status_code
 
 
-def test_what_the_guide_shows_is_valid_as_it_is(tmp_path: Path) -> None:
-    values = yaml.safe_load(blocks("docs/guides/collector.md", "yaml")[0])
-    config = configuration(values.pop("collector"), **values)
+def test_what_the_guide_shows_is_valid_and_fits_together(tmp_path: Path) -> None:
+    values, of_collector = map(yaml.safe_load, blocks("docs/guides/collector.md", "yaml"))
+    made = config_map(values)
+    config = yaml.safe_load(made["data"]["relay"])
     validate(tmp_path, config)
-    assert config["service"]["pipelines"]["metrics"]["exporters"] == [
-        *("otlphttp/superinfer", "otlphttp/backend")
-    ]
+    exporters = ["otlphttp/superinfer", "otlphttp/backend"]
+    assert config["service"]["pipelines"]["metrics"]["exporters"] == exporters
+    assert of_collector["configMap"]["existingName"] == made["metadata"]["name"]
+    host = f"{of_collector['fullnameOverride']}.{made['metadata']['namespace']}.svc"
+    assert values["otlpEndpoint"] == f"http://{host}:4318"
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])

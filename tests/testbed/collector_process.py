@@ -34,13 +34,18 @@ class Collector:
     grpc: str
 
 
-def configuration(collector: Mapping[str, Any], **values: Any) -> dict[str, Any]:
-    """Return what the chart makes of its values, those of ``collector`` among them."""
-    given = {**IN_THE_WAY, **values, "collector": {"enabled": True, **collector}}
-    made = Helm(helm_programs()["helm4"]).objects(
-        CHART, given, "--show-only", "templates/collector.yaml"
+def config_map(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the chart makes of its values for a collector."""
+    made: list[dict[str, Any]] = Helm(helm_programs()["helm4"]).objects(
+        CHART, values, "--show-only", "templates/collector.yaml"
     )
-    config: dict[str, Any] = yaml.safe_load(made[0]["data"]["relay"])
+    return made[0]
+
+
+def configuration(collector: Mapping[str, Any], **values: Any) -> dict[str, Any]:
+    """Return the configuration that the chart makes of ``values``, those of ``collector`` too."""
+    made = config_map({**IN_THE_WAY, **values, "collector": {"enabled": True, **collector}})
+    config: dict[str, Any] = yaml.safe_load(made["data"]["relay"])
     return config
 
 
