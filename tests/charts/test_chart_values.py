@@ -51,18 +51,36 @@ def test_a_wrong_value_is_refused_by_name(helm: Helm, values: dict[str, Any], na
     assert named in message
 
 
+COLLECTOR = {"otlpEndpoint": "http://collector:4318", "networkPolicy": {"enabled": False}}
+
+
 @pytest.mark.parametrize(
     ("values", "advice"),
     [
         ({}, "set otlpEndpoint to the collector's address"),
         ({"otlpEndpoint": "http://collector:4318"}, "networkPolicy.extraOtlpFrom"),
+        (
+            {**COLLECTOR, "collector": {"receiverTls": {"cert_file": "/tls.crt"}}},
+            "otlpEndpoint must begin with https://",
+        ),
+        (
+            {
+                **COLLECTOR,
+                "collector": {
+                    "exporters": {"otlphttp/own": {"auth": {"authenticator": "headers_setter"}}}
+                },
+            },
+            "collector.exporters.otlphttp/own: .* put the backend's own key into headers",
+        ),
     ],
+    ids=["nobody-sends-there", "let-in-nowhere", "plain-senders", "tokens-given-away"],
 )
 def test_a_collector_that_could_not_work_is_refused(
     helm: Helm, values: dict[str, Any], advice: str
 ) -> None:
+    collector = {"enabled": True, **values.get("collector", {})}
     with pytest.raises(HelmFailed, match=advice):
-        helm.rendered(CHART, {**values, "collector": {"enabled": True}})
+        helm.rendered(CHART, {**values, "collector": collector})
 
 
 def test_a_wrong_value_of_the_crd_chart_is_refused(helm: Helm) -> None:

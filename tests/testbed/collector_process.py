@@ -34,14 +34,34 @@ class Collector:
     grpc: str
 
 
-def configuration(collector: Mapping[str, Any], **values: Any) -> dict[str, Any]:
-    """Return what the chart makes of its values, those of ``collector`` among them."""
-    given = {**IN_THE_WAY, **values, "collector": {"enabled": True, **collector}}
-    made = Helm(helm_programs()["helm4"]).objects(
-        CHART, given, "--show-only", "templates/collector.yaml"
+def config_map(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the chart makes of its values for a collector."""
+    made: list[dict[str, Any]] = Helm(helm_programs()["helm4"]).objects(
+        CHART, values, "--show-only", "templates/collector.yaml"
     )
-    config: dict[str, Any] = yaml.safe_load(made[0]["data"]["relay"])
+    return made[0]
+
+
+def configuration(collector: Mapping[str, Any], **values: Any) -> dict[str, Any]:
+    """Return the configuration that the chart makes of ``values``, those of ``collector`` too."""
+    made = config_map({**IN_THE_WAY, **values, "collector": {"enabled": True, **collector}})
+    config: dict[str, Any] = yaml.safe_load(made["data"]["relay"])
     return config
+
+
+def validate(folder: Path, config: dict[str, Any]) -> None:
+    """Let the collector read ``config`` as it is.
+
+    Raises:
+        DaemonFailed: it refuses it, or cannot be built.
+    """
+    file = folder / "collector.yaml"
+    file.write_text(yaml.safe_dump(config))
+    said = subprocess.run(
+        [_program(), "validate", f"--config={file}"], capture_output=True, text=True, check=False
+    )
+    if said.returncode:
+        raise DaemonFailed(f"otelcol refuses it: {said.stderr}")
 
 
 @contextlib.asynccontextmanager

@@ -61,6 +61,12 @@ def commands(page: str, text: str | None = None) -> list[Command]:
     return found
 
 
+def blocks(page: str, language: str) -> list[str]:
+    """Return the page's fenced blocks in a language, in order."""
+    text = (ROOT / page).read_text()
+    return ["\n".join(lines) for _, told, _, lines in _blocks(text) if told == language]
+
+
 def _blocks(text: str) -> Iterator[tuple[int, str, str, list[str]]]:
     """Fenced blocks: number of the first line, language, section, lines."""
     fence, language, section, first, lines = "", "", "", 0, list[str]()
