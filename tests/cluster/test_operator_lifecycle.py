@@ -96,7 +96,7 @@ async def test_what_somebody_edits_or_deletes_is_put_back(cluster: Cluster, team
 
     await cluster.kubectl("-n", team, "delete", "service", "chat")
     await cluster.until(team, "service", "chat", lambda found: found)
-    edit = json.dumps({"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 9}}}})
+    edit = json.dumps({"spec": {"template": {"spec": {"terminationGracePeriodSeconds": 20}}}})
     await cluster.kubectl("-n", team, "patch", "deployment", "chat", "-p", edit)
 
     def is_back(deployment: dict[str, Any]) -> bool:
