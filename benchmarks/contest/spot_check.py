@@ -20,10 +20,8 @@ class Checked:
 
 def chosen(indices: Sequence[int], count: int) -> list[int]:
     """Return at most ``count`` of ``indices``, evenly spread from the first to the last."""
-    if not count or len(indices) <= count:
-        return list(indices) if count else []
-    step = len(indices) / count
-    return [indices[int(number * step)] for number in range(count)]
+    count = min(count, len(indices))
+    return [indices[number * len(indices) // count] for number in range(count)]
 
 
 def compared(under_load: Mapping[int, list[int]], at_rest: Mapping[int, list[int]]) -> Checked:

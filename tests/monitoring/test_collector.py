@@ -4,7 +4,6 @@ The collector is the reader's, its configuration the chart's.
 """
 
 import asyncio
-import logging
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,17 +22,14 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from superinfer_contract.metrics import STEP_TIME
 from superinfer_contract.runtime_config import TelemetryConfig
 from superinfer_contract.tls import TlsFiles
 from superinfer_operator.telemetry.authentication import service_tokens
 from superinfer_operator.telemetry.http_server import bind
-from superinfer_operator.telemetry.ingest import Intake, Outcome, Receipt, Transport
-from superinfer_operator.telemetry.points import Point
+from superinfer_operator.telemetry.ingest import Intake, Outcome, Transport
 from superinfer_operator.telemetry.receiver import serving
-from superinfer_operator.telemetry.rejection import Rejected
 from superinfer_operator.tokens import Purpose, service_token
-from superinfer_runtime.telemetry.otlp import meter_provider
+from telemetry_ends import Received, listen_to_vllm, report
 
 pytestmark = pytest.mark.cluster
 
@@ -47,16 +43,8 @@ def token(name: str) -> str:
     return service_token(KEY, Purpose.OTLP, "team", name)
 
 
-class Operator:
+class Operator(Received):
     """What arrived at the operator's receiver, which knows the tokens of `KEY`."""
-
-    def __init__(self) -> None:
-        self.points: list[Point] = []
-        self.receipts: list[Receipt] = []
-
-    def take(self, points: list[Point]) -> Rejected:
-        self.points += points
-        return Rejected()
 
     @asynccontextmanager
     async def receiving(self, files: TlsFiles | None = None) -> AsyncIterator[str]:
@@ -82,14 +70,6 @@ class Backend:
     async def _take(self, request: Request) -> Response:
         self.headers.append(dict(request.headers))
         return Response(b"", media_type=PROTOBUF["content-type"])
-
-
-def report(config: TelemetryConfig, protocol: str, value: float) -> None:
-    """Send one gauge as a runtime does, and stop."""
-    provider = meter_provider(config, {"OTEL_EXPORTER_OTLP_PROTOCOL": protocol})
-    assert provider is not None
-    provider.get_meter("test").create_gauge(STEP_TIME.name).set(value)
-    provider.shutdown(timeout_millis=5_000)
 
 
 def telemetry(endpoint: str, folder: Path, bearer: str, **more: Any) -> TelemetryConfig:
@@ -160,9 +140,7 @@ async def test_the_operator_s_refusal_is_heard_and_hurts_nobody_else(tmp_path: P
 async def test_a_runtime_is_told_of_a_refusal_over_grpc_too(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # vLLM, once imported, keeps its log to itself; caplog listens above.
-    monkeypatch.setattr(logging.getLogger("vllm"), "propagate", True)
-    caplog.set_level(logging.WARNING, logger="vllm")
+    listen_to_vllm(monkeypatch, caplog)
     operator = Operator()
     async with (
         operator.receiving() as url,

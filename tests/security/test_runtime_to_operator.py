@@ -1,38 +1,24 @@
 """A runtime's telemetry over TLS: its own exporter and the operator's receivers."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from certificates import Authority
-from superinfer_contract.metrics import STEP_TIME
 from superinfer_contract.runtime_config import TelemetryConfig
 from superinfer_contract.tls import TlsFiles
 from superinfer_contract.validation import ConfigError
 from superinfer_operator.telemetry.authentication import one_token
 from superinfer_operator.telemetry.grpc_receiver import serving_grpc
 from superinfer_operator.telemetry.http_server import bind
-from superinfer_operator.telemetry.ingest import Intake, Outcome, Receipt, Transport
-from superinfer_operator.telemetry.points import Point
+from superinfer_operator.telemetry.ingest import Intake, Outcome, Transport
 from superinfer_operator.telemetry.receiver import serving
-from superinfer_operator.telemetry.rejection import Rejected
-from superinfer_runtime.telemetry.otlp import meter_provider
+from telemetry_ends import Received, listen_to_vllm, report
 
 ADDRESS = "127.0.0.1"
 PROTOCOLS = {Transport.HTTP: "http/protobuf", Transport.GRPC: "grpc"}
-
-
-class Received:
-    def __init__(self) -> None:
-        self.points: list[Point] = []
-        self.receipts: list[Receipt] = []
-
-    def take(self, points: list[Point]) -> Rejected:
-        self.points += points
-        return Rejected()
 
 
 @asynccontextmanager
@@ -46,14 +32,6 @@ async def receiving(
     else:
         async with serving_grpc(intake, f"{ADDRESS}:0", files) as port:
             yield f"https://{ADDRESS}:{port}"
-
-
-def report(transport: Transport, config: TelemetryConfig) -> None:
-    """Send one gauge as a runtime does, and stop."""
-    provider = meter_provider(config, {"OTEL_EXPORTER_OTLP_PROTOCOL": PROTOCOLS[transport]})
-    assert provider is not None
-    provider.get_meter("test").create_gauge(STEP_TIME.name).set(0.5)
-    provider.shutdown(timeout_millis=2_000)
 
 
 @pytest.fixture
@@ -76,9 +54,7 @@ def files_of(authority: Authority) -> TlsFiles:
 
 @pytest.fixture(autouse=True)
 def heard(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """vLLM, once imported, keeps its log to itself, at a level of its own; caplog listens above."""
-    monkeypatch.setattr(logging.getLogger("vllm"), "propagate", True)
-    caplog.set_level(logging.WARNING, logger="vllm")
+    listen_to_vllm(monkeypatch, caplog)
 
 
 @pytest.mark.parametrize("transport", Transport)
@@ -90,7 +66,7 @@ async def test_a_runtime_reports_to_a_receiver_that_it_trusts(
         config = TelemetryConfig(
             otlp_endpoint=endpoint, otlp_token_file=token_file, otlp_ca_file=ours.file
         )
-        await asyncio.to_thread(report, transport, config)
+        await asyncio.to_thread(report, config, PROTOCOLS[transport], 0.5)
     assert [point.value for point in received.points] == [0.5]
 
 
@@ -107,7 +83,7 @@ async def test_it_sends_nothing_to_another_and_says_so_once(
         config = TelemetryConfig(
             otlp_endpoint=endpoint, otlp_token_file=token_file, otlp_ca_file=ours.file
         )
-        await asyncio.to_thread(report, transport, config)
+        await asyncio.to_thread(report, config, PROTOCOLS[transport], 0.5)
     assert received.points == []
     assert received.receipts == []
     said = [record.getMessage() for record in caplog.records if "superinfer" in record.name]
@@ -123,7 +99,7 @@ async def test_without_a_token_nothing_is_taken(
     received = Received()
     async with receiving(Transport.HTTP, files_of(ours), received) as endpoint:
         config = TelemetryConfig(otlp_endpoint=endpoint, otlp_ca_file=ours.file)
-        await asyncio.to_thread(report, Transport.HTTP, config)
+        await asyncio.to_thread(report, config, PROTOCOLS[Transport.HTTP], 0.5)
     assert received.points == []
     assert {receipt.outcome for receipt in received.receipts} == {Outcome.UNAUTHENTICATED}
     (warning,) = [record.getMessage() for record in caplog.records]
@@ -136,4 +112,4 @@ def test_a_ca_file_that_is_not_there_is_told_at_the_start(
 ) -> None:
     config = TelemetryConfig(otlp_endpoint="https://x", otlp_ca_file=tmp_path / "ca.crt")
     with pytest.raises(ConfigError, match=r"telemetry\.otlp_ca_file: .*No such file"):
-        report(transport, config)
+        report(config, PROTOCOLS[transport], 0.5)

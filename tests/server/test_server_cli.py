@@ -5,11 +5,11 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from slow_import import terminated_while_importing
 from superinfer_contract import exit_codes
 
 SECONDS = 30
@@ -110,31 +110,12 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_sigterm_is_heard_while_vllm_is_imported(tmp_path: Path) -> None:
-    begun = tmp_path / "begun"
-    (tmp_path / "vllm").mkdir()
-    (tmp_path / "vllm" / "__init__.py").write_text(
-        f"import pathlib, time\npathlib.Path({str(begun)!r}).touch()\ntime.sleep({SECONDS})"
-    )
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
-    process = subprocess.Popen(
-        [sys.executable, "-m", "superinfer_runtime", "serve", "--port", port],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    found = terminated_while_importing(
+        "vllm", tmp_path, "superinfer_runtime", "serve", "--port", port
     )
-    try:
-        while not begun.exists():
-            assert process.poll() is None
-            time.sleep(0.05)
-        process.terminate()
-        _, said = process.communicate(timeout=SECONDS / 2)
-    finally:
-        process.kill()
-    assert (process.returncode, said) == (
-        exit_codes.FAILURE,
-        "error: stopped before it was ready\n",
-    )
+    assert found == (exit_codes.FAILURE, "error: stopped before it was ready\n")
 
 
 def test_another_vllm_is_refused(tmp_path: Path) -> None:

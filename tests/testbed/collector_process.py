@@ -6,23 +6,19 @@ are off, because their port is the same for every collector of a machine.
 
 import asyncio
 import contextlib
-import socket
 import subprocess
-import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import yaml
-from daemon_process import DaemonFailed, DaemonProcess
+from daemon_process import DaemonFailed, DaemonProcess, free_port
 from helm import CHART, ROOT, Helm, helm_programs
 
 BUILD = ROOT / "tools" / "controlplane" / "build-otelcol"
 ADDRESS = "127.0.0.1"
 READY_WITHIN_S = 30.0
-POLL_S = 0.1
 IN_THE_WAY = {"otlpEndpoint": "http://collector:4318", "networkPolicy": {"enabled": False}}
 
 
@@ -74,7 +70,7 @@ async def relaying(
         DaemonFailed: it cannot be built, or did not start.
     """
     program = await asyncio.to_thread(_program)
-    http, grpc, health = (f"{ADDRESS}:{_free_port()}" for _ in range(3))
+    http, grpc, health = (f"{ADDRESS}:{free_port()}" for _ in range(3))
     protocols = config["receivers"]["otlp"]["protocols"]
     protocols["http"]["endpoint"], protocols["grpc"]["endpoint"] = http, grpc
     config["extensions"]["health_check"]["endpoint"] = health
@@ -85,23 +81,11 @@ async def relaying(
     daemon = DaemonProcess("otelcol", [str(program), f"--config={file}"], folder / "collector.log")
     daemon.start()
     try:
-        await _until_ready(daemon, f"http://{health}")
+        await daemon.until_answered(f"http://{health}", READY_WITHIN_S)
         scheme = "https" if "tls" in protocols["http"] else "http"
         yield Collector(f"{scheme}://{http}", f"{scheme}://{grpc}")
     finally:
         await daemon.stop()
-
-
-async def _until_ready(daemon: DaemonProcess, url: str) -> None:
-    deadline_s = time.monotonic() + READY_WITHIN_S
-    async with httpx.AsyncClient(trust_env=False) as client:
-        while time.monotonic() < deadline_s:
-            daemon.check()
-            with contextlib.suppress(httpx.TransportError):
-                if (await client.get(url)).is_success:
-                    return
-            await asyncio.sleep(POLL_S)
-    raise daemon.failure("was not ready in time")
 
 
 def _program() -> Path:
@@ -109,9 +93,3 @@ def _program() -> Path:
     if built.returncode:
         raise DaemonFailed("there is no collector; see above")
     return Path(built.stdout.strip()) / "otelcol"
-
-
-def _free_port() -> int:
-    with socket.create_server((ADDRESS, 0)) as free:
-        port: int = free.getsockname()[1]
-        return port

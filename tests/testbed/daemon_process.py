@@ -5,13 +5,19 @@ is killed leaves nothing behind. Start it from a thread that stays, such as an e
 """
 
 import asyncio
+import contextlib
 import signal
+import socket
 import subprocess
+import time
 from pathlib import Path
+
+import httpx
 
 DIE_WITH_STARTER = ("setpriv", "--pdeathsig", "KILL")
 STOP_TIMEOUT_S = 15.0
 TAIL_LINES = 15
+POLL_S = 0.1
 
 
 class DaemonFailed(Exception):
@@ -57,6 +63,23 @@ class DaemonProcess:
         lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
         return DaemonFailed("\n".join([f"{self.name} {what}:", *lines[-TAIL_LINES:]]))
 
+    async def until_answered(self, url: str, within_s: float) -> None:
+        """Wait until a GET of ``url`` succeeds.
+
+        Raises:
+            DaemonFailed: it ended, or did not answer in time.
+        """
+        deadline_s = time.monotonic() + within_s
+        async with httpx.AsyncClient(trust_env=False) as client:  # loopback needs no proxy
+            while True:
+                self.check()
+                with contextlib.suppress(httpx.TransportError):
+                    if (await client.get(url)).is_success:
+                        return
+                if time.monotonic() > deadline_s:
+                    raise self.failure("was not ready in time")
+                await asyncio.sleep(POLL_S)
+
     async def stop(self, sign: signal.Signals = signal.SIGTERM) -> None:
         """End it with ``sign``, by force after a while, and wait for its end."""
         process, self._process = self._process, None
@@ -68,3 +91,10 @@ class DaemonProcess:
         except subprocess.TimeoutExpired:
             process.kill()
             await asyncio.to_thread(process.wait)
+
+
+def free_port() -> int:
+    """Return a TCP port of loopback that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port

@@ -7,9 +7,7 @@ milliseconds; a second between scrapes lets a short run show something.
 import asyncio
 import contextlib
 import math
-import socket
 import subprocess
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +15,12 @@ from typing import Any
 
 import httpx
 import yaml
-from daemon_process import DaemonFailed, DaemonProcess
+from daemon_process import DaemonFailed, DaemonProcess, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / "tools" / "monitoring" / "prometheus"
 RULES = ROOT / "deploy" / "charts" / "superinfer" / "files" / "rules.yaml"
 READY_WITHIN_S = 30.0
-POLL_S = 0.1
 
 
 def programs() -> Path:
@@ -73,7 +70,7 @@ class Prometheus:
         """
         folder.mkdir(parents=True, exist_ok=True)
         program = await asyncio.to_thread(programs)
-        config, port = folder / "prometheus.yaml", _free_port()
+        config, port = folder / "prometheus.yaml", free_port()
         config.write_text(yaml.safe_dump(_config(targets, interval)))
         daemon = DaemonProcess(
             "prometheus",
@@ -90,7 +87,7 @@ class Prometheus:
         url = f"http://127.0.0.1:{port}"
         async with httpx.AsyncClient(base_url=url, timeout=30, trust_env=False) as http:
             try:
-                await _until_ready(daemon, http)
+                await daemon.until_answered(f"{url}/-/ready", READY_WITHIN_S)
                 yield cls(http)
             finally:
                 await daemon.stop()
@@ -123,11 +120,6 @@ class Prometheus:
         groups = (await self._get("/api/v1/rules"))["groups"]
         return [rule for group in groups for rule in group["rules"]]
 
-    async def targets(self) -> dict[str, str]:
-        """Health by job: up, down or unknown."""
-        active = (await self._get("/api/v1/targets"))["activeTargets"]
-        return {target["labels"]["job"]: target["health"] for target in active}
-
     async def names(self) -> set[str]:
         """The names of all series."""
         return set(await self._get("/api/v1/label/__name__/values"))
@@ -155,21 +147,3 @@ def _config(targets: Sequence[Target], interval: str) -> dict[str, Any]:
 def _numbers(values: Sequence[Sequence[Any]]) -> tuple[tuple[float, float], ...]:
     points = ((float(at), float(value)) for at, value in values)
     return tuple((at, value) for at, value in points if not math.isnan(value))
-
-
-async def _until_ready(daemon: DaemonProcess, http: httpx.AsyncClient) -> None:
-    deadline_s = time.monotonic() + READY_WITHIN_S
-    while True:
-        daemon.check()
-        with contextlib.suppress(httpx.TransportError):
-            if (await http.get("/-/ready")).is_success:
-                return
-        if time.monotonic() > deadline_s:
-            raise daemon.failure("was not ready in time")
-        await asyncio.sleep(POLL_S)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port

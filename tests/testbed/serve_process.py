@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 
 import httpx
 import psutil
+from daemon_process import free_port
 
 START_S = 200
 ENGINE_ARGS = {
@@ -75,8 +75,7 @@ def serving(
 
     With ``server.tls`` in ``config``, ``trust`` is what its certificate is checked against.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     path, log = folder / "runtime.json", folder / "log"
     server = {"port": port, "drain_s": 30, **config.pop("server", {})}
     path.write_text(json.dumps({"engine_args": ENGINE_ARGS, "server": server, **config}))

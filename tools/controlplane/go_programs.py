@@ -63,6 +63,24 @@ def cached(name: str, packages: Packages, takes: str) -> Path:
     return folder
 
 
+def print_folder(name: str, packages: Packages, takes: str, instead: str = "") -> int:
+    """Print the folder of the binaries as `cached` returns it, or why there is none.
+
+    Args:
+        instead: what else helps who has no Go.
+    """
+    try:
+        print(cached(name, packages, takes))
+    except Unable as why:
+        advice = f"install Go {needed_go(packages)} or newer{instead}"
+        print(f"error: {why}; {advice}", file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as failed:
+        print(f"error: building {failed.cmd[-1]} failed, see above", file=sys.stderr)
+        return 1
+    return 0
+
+
 def needed_go(packages: Packages) -> str:
     """The oldest version of Go that all the modules can be built with."""
     lines = [re.search(r"^go (\S+)", _go_mod(HERE / name), re.MULTILINE) for name in packages]
