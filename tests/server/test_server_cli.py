@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from daemon_process import free_port
 from slow_import import terminated_while_importing
 from superinfer_contract import exit_codes
 
@@ -103,15 +104,13 @@ def test_a_taken_port_is_told_before_the_model_is_made(tmp_path: Path) -> None:
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "superinfer").write_text("in the way")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     run = superinfer("serve", "--port", port, XDG_CACHE_HOME=str(tmp_path))
     refused(run, exit_codes.CONFIG, "XDG_CACHE_HOME")
 
 
 def test_sigterm_is_heard_while_vllm_is_imported(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     found = terminated_while_importing(
         "vllm", tmp_path, "superinfer_runtime", "serve", "--port", port
     )
@@ -121,7 +120,6 @@ def test_sigterm_is_heard_while_vllm_is_imported(tmp_path: Path) -> None:
 def test_another_vllm_is_refused(tmp_path: Path) -> None:
     (tmp_path / "vllm").mkdir()
     (tmp_path / "vllm" / "__init__.py").write_text('__version__ = "0.33.0"')
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     run = superinfer("serve", "--port", port, PYTHONPATH=str(tmp_path))
     refused(run, exit_codes.CONFIG, "0.26.0", "0.33.0 is installed")

@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from daemon_process import free_port
 from serve_process import group, kill_group, wait_group_ends
 from superinfer_contract import exit_codes
 from superinfer_runtime.tiny_model import ensure_tiny_model
@@ -22,8 +22,7 @@ SMALL = ["--enforce-eager", "--max-model-len", "512", "--kv-cache-memory-bytes",
 
 
 def command(*arguments: str) -> list[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     return [sys.executable, "-m", "superinfer_runtime", "serve", "--port", port, *arguments]
 
 
